@@ -1,0 +1,1 @@
+"""Composed images: `plan` decides, `render` paints, `annotate` reads the labels off."""

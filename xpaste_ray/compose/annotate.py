@@ -1,0 +1,34 @@
+"""Reading the annotations off a painted image."""
+
+from typing import Any
+
+from xpaste_ray.compose.plan import PastePlan
+from xpaste_ray.compose.render import Rendered
+from xpaste_ray.masks import encode_rle, tight_box_xywh
+
+
+def annotate(plan: PastePlan, rendered: Rendered, min_visible_fraction: float) -> list[dict[str, Any]]:
+    """COCO annotations (without ids) of what can be seen, bottom to top.
+
+    Masks are the visible parts, so those of one image are disjoint. An instance of which less than
+    `min_visible_fraction` of its mask (or nothing) is left has no annotation.
+    """
+    annotations = []
+    pairs = zip(plan.placements, rendered.full_areas, strict=True)
+    for number, (placement, full_area) in enumerate(pairs, 1):
+        mask = rendered.labels == number
+        area = int(mask.sum())
+        box = tight_box_xywh(mask)
+        if box is None or area < min_visible_fraction * full_area:
+            continue
+        annotations.append(
+            {
+                "category_id": placement.category_id,
+                "bbox": list(box),
+                "area": area,
+                "segmentation": encode_rle(mask),
+                "iscrowd": 0,
+                "instance_id": placement.instance_id,
+            }
+        )
+    return annotations

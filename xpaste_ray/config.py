@@ -1,0 +1,173 @@
+"""Settings: presets in YAML, read into models that refuse what they do not know.
+
+Every section is the recipe of one step, so what a step's fingerprint covers can be read off here.
+Only `resources` is in no recipe: where and how wide a run goes never changes a byte of it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from xpaste_ray.categories import did_you_mean
+from xpaste_ray.errors import ConfigError
+
+PRESETS_DIR = Path(__file__).resolve().parent / "presets"
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CategorySettings(_Section):
+    vocabulary: Literal["lvis"]
+    names: Literal["all"] | tuple[str, ...]
+
+
+class PromptSettings(_Section):
+    template: Annotated[str, Field(pattern=r"\{name\}")]
+    per_category: PositiveInt
+
+
+class SourceSettings(_Section):
+    """Text-to-image. `model` is "embedded:diffusion" or a local diffusers folder with safetensors."""
+
+    model: str
+    steps: PositiveInt
+    guidance_scale: Annotated[float, Field(ge=1)]
+    dtype: Literal["float32", "float16", "bfloat16"]
+    unit_size: Annotated[int, Field(ge=1, le=256)]
+    threads: PositiveInt
+
+
+class SegmentSettings(_Section):
+    """GrabCut. The outermost `border_px` pixels are taken as sure background."""
+
+    method: Literal["grabcut"]
+    border_px: PositiveInt
+    iterations: PositiveInt
+
+
+class ScoreSettings(_Section):
+    """CLIP. `model` is "embedded:clip" or a local open_clip folder with safetensors."""
+
+    model: str
+    template: Annotated[str, Field(pattern=r"\{name\}")]
+    micro_batch: PositiveInt
+    threads: PositiveInt
+
+
+class SelectSettings(_Section):
+    """X-Paste's rule (clean_pool): bar = min(min_clip_logit, best of the category - tolerance)."""
+
+    min_clip_logit: float
+    tolerance: Annotated[float, Field(ge=0)]
+    min_area_fraction: Fraction
+    max_area_fraction: Fraction
+    max_side_px: Annotated[int, Field(ge=8)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "SelectSettings":
+        if self.min_area_fraction > self.max_area_fraction:
+            raise ValueError("min_area_fraction must not exceed max_area_fraction")
+        return self
+
+
+class ComposeSettings(_Section):
+    """`backgrounds` is "embedded:photos" or a folder of images; ranges are [low, high], both included."""
+
+    backgrounds: str
+    count: PositiveInt
+    side_px: Annotated[int, Field(ge=16, le=8192)]
+    instances: tuple[Annotated[int, Field(ge=0)], PositiveInt]
+    size_fraction: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
+    flip_probability: Fraction
+    min_visible_fraction: Fraction
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    samples_per_shard: PositiveInt
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ComposeSettings":
+        for name in ("instances", "size_fraction"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be [low, high] with low <= high, got [{low}, {high}]")
+        return self
+
+
+class ResourceSettings(_Section):
+    """How wide a run goes. Never part of a recipe."""
+
+    source_actors: PositiveInt
+    segment_actors: PositiveInt
+    score_actors: PositiveInt
+    compose_actors: PositiveInt
+
+
+class Settings(_Section):
+    """Everything that a run is made from."""
+
+    seed: Annotated[int, Field(ge=0)]
+    categories: CategorySettings
+    prompts: PromptSettings
+    source: SourceSettings
+    segment: SegmentSettings
+    score: ScoreSettings
+    select: SelectSettings
+    compose: ComposeSettings
+    resources: ResourceSettings
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+
+
+def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
+    """A preset with `path.to.option=value` overrides applied; values are read as YAML.
+
+    Raises ConfigError that names the field, what was given and what is allowed or near.
+    """
+    if preset not in preset_names():
+        raise ConfigError(f"unknown preset {preset!r}{did_you_mean(preset, preset_names())}")
+    values = yaml.safe_load((PRESETS_DIR / f"{preset}.yaml").read_text(encoding="utf-8"))
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(detail) for detail in error.errors())) from None
+
+
+def dump_settings(settings: Settings) -> str:
+    """The settings as YAML, as `load_settings` would read them."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override!r}: write it as path.to.option=value")
+    keys = path.strip().split(".")
+    node: Any = values
+    for depth, key in enumerate(keys):
+        if not isinstance(node, dict) or key not in node:
+            where = ".".join(keys[:depth]) or "the settings"
+            hint = did_you_mean(key, node) if isinstance(node, dict) else ""
+            raise ConfigError(f"unknown option {path.strip()!r}: {where} has no {key!r}{hint}")
+        if depth < len(keys) - 1:
+            node = node[key]
+    try:
+        node[keys[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override!r}: {text!r} is not a YAML value") from None
+
+
+def _explain(detail: Any) -> str:
+    field = ".".join(str(part) for part in detail["loc"]) or "settings"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}, got {detail['input']!r}" if detail["loc"] else f"{field}: {message}"

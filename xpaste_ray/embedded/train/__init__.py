@@ -1,0 +1,1 @@
+"""Training of the miniature models: `python -m xpaste_ray.embedded.train --help`."""

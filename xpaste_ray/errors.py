@@ -1,0 +1,21 @@
+"""What can go wrong, sorted by who must act."""
+
+
+class XPasteError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(XPasteError, ValueError):
+    """A wrong option, path or model. Raised before any work starts; the command exits with 2."""
+
+
+class SchemaError(XPasteError, TypeError):
+    """A stage handed over columns that its successor does not accept. A defect in the code."""
+
+
+class RowError(XPasteError):
+    """One unusable row: it is rejected under `reason`, and its neighbours go on."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason

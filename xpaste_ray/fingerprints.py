@@ -1,0 +1,48 @@
+"""Short hashes of what made a thing: settings, files, folders."""
+
+import json
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """16 hex digits of the settings' canonical JSON: the same settings, the same fingerprint."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """32 hex digits of the file's bytes."""
+    digest = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_folder(folder: Path) -> str:
+    """32 hex digits of the names and bytes of all files below the folder, in name order."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digest = blake2b(digest_size=16)
+    for path in files:
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{hash_file(path)}\0".encode())
+    return digest.hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """One line for each setting that differs, "a.b: 1 -> 2", in name order."""
+    lines = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {_short(before)} -> {_short(after)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,1 @@
+"""Dataset formats: how composed samples are written for trainers."""

@@ -1,0 +1,1 @@
+"""Where work runs: the only place, beside `serve`, that knows Ray."""

@@ -1,0 +1,115 @@
+"""The steps of a run, their recipes and their fingerprints.
+
+Each step's fingerprint covers its own recipe and the fingerprint of the step before: what is the
+same need not be made again, what differs can be named.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xpaste_ray.backgrounds import Backgrounds, index_backgrounds
+from xpaste_ray.categories import Category, did_you_mean, lvis_categories, pick_categories
+from xpaste_ray.config import Settings
+from xpaste_ray.embedded import DIFFUSION_CATEGORIES, PHOTOS_DIR
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.fingerprints import fingerprint, hash_folder
+from xpaste_ray.models.folders import model_folder
+
+# Raised when the code of a step changes what it writes for the same settings.
+_ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 1, "compose": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a run reads, resolved and checked."""
+
+    settings: Settings
+    categories: tuple[Category, ...]
+    backgrounds: Backgrounds
+    source_revision: str  # hash of the model's files
+    score_revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    settings: dict[str, Any]
+    fingerprint: str
+
+
+def resolve_inputs(settings: Settings) -> Inputs:
+    """Find and check the models, categories and backgrounds. Raises ConfigError."""
+    source = model_folder(settings.source.model, "source.model")
+    score = model_folder(settings.score.model, "score.model")
+    embedded = settings.source.model == "embedded:diffusion"
+    names: Sequence[str]
+    if settings.categories.names == "all":
+        names = DIFFUSION_CATEGORIES if embedded else [category.name for category in lvis_categories()]
+    else:
+        names = settings.categories.names
+    categories = pick_categories(lvis_categories(), names)
+    if embedded:
+        _check_embedded(categories)
+    folder = settings.compose.backgrounds
+    backgrounds = index_backgrounds(PHOTOS_DIR if folder == "embedded:photos" else Path(folder))
+    return Inputs(settings, categories, backgrounds, _revision(source), _revision(score))
+
+
+def _check_embedded(categories: Sequence[Category]) -> None:
+    for category in categories:
+        if category.name not in DIFFUSION_CATEGORIES:
+            raise ConfigError(
+                f"categories.names: the embedded miniature model cannot draw {category.name!r}"
+                f"{did_you_mean(category.name, DIFFUSION_CATEGORIES)} "
+                f"It knows {len(DIFFUSION_CATEGORIES)} categories: {', '.join(DIFFUSION_CATEGORIES)}"
+            )
+
+
+def _revision(folder: Path) -> str:
+    return hash_folder(folder)[:12]
+
+
+def source_recipe(inputs: Inputs) -> str:
+    """The fingerprint of how one image is made; it enters every candidate id."""
+    settings = inputs.settings
+    return fingerprint(
+        {
+            "algorithm": _ALGORITHMS["source"],
+            "seed": settings.seed,
+            "template": settings.prompts.template,
+            "revision": inputs.source_revision,
+            **settings.source.model_dump(mode="json"),
+        }
+    )[:8]
+
+
+def plan_steps(inputs: Inputs) -> dict[str, Step]:
+    """The steps of a whole run, in order."""
+    settings = inputs.settings
+    recipes: dict[str, dict[str, Any]] = {
+        "source": {
+            **settings.source.model_dump(mode="json"),
+            "seed": settings.seed,
+            "template": settings.prompts.template,
+            "categories": [f"{category.id} {category.name}" for category in inputs.categories],
+            "revision": inputs.source_revision,
+        },
+        "segment": settings.segment.model_dump(mode="json"),
+        "score": {**settings.score.model_dump(mode="json"), "revision": inputs.score_revision},
+        "select": {**settings.select.model_dump(mode="json"), "per_category": settings.prompts.per_category},
+        "compose": {
+            **settings.compose.model_dump(mode="json"),
+            "seed": settings.seed,
+            "backgrounds_revision": fingerprint(
+                {image.id: image.checksum for image in inputs.backgrounds.images}
+            ),
+        },
+    }
+    steps: dict[str, Step] = {}
+    parent = ""
+    for name, recipe in recipes.items():
+        recipe["algorithm"] = _ALGORITHMS[name]
+        parent = fingerprint({"parent": parent, **recipe})
+        steps[name] = Step(recipe, parent)
+    return steps

@@ -1,0 +1,53 @@
+"""The files of a sealed pool.
+
+    manifest.json      fingerprint, categories, counts, shards with checksums; written last
+    index.arrow        a row an instance, in pool order: id, category, shard, batch, offset
+    shard-00000.arrow  the instances, Arrow IPC, record batches of at most 64 MiB
+
+Nothing in them tells when, where or by how many workers the pool was made.
+"""
+
+import pyarrow as pa
+
+MANIFEST = "manifest.json"
+INDEX = "index.arrow"
+FORMAT = 1
+
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("instance_id", pa.string(), nullable=False),
+        pa.field("category_id", pa.int64(), nullable=False),
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("batch", pa.int32(), nullable=False),
+        pa.field("offset", pa.int32(), nullable=False),
+    ]
+)
+
+INSTANCE_SCHEMA = pa.schema(
+    [
+        pa.field("instance_id", pa.string(), nullable=False),
+        pa.field("category_id", pa.int64(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("encoding", pa.string(), nullable=False),  # "raw": row-major bytes
+        pa.field("rgb", pa.large_binary(), nullable=False),  # height * width * 3, straight colour
+        pa.field("alpha", pa.large_binary(), nullable=False),  # height * width
+        # provenance
+        pa.field("candidate_id", pa.string(), nullable=False),
+        pa.field("method", pa.string(), nullable=False),
+        pa.field("ordinal", pa.int32(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("model", pa.string()),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("clip_logit", pa.float32(), nullable=False),
+        pa.field("area_fraction", pa.float32(), nullable=False),
+        pa.field("source_size_hw", pa.list_(pa.int32(), 2), nullable=False),
+        pa.field("source_box_xywh", pa.list_(pa.int32(), 4), nullable=False),
+    ]
+)
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:05d}.arrow"

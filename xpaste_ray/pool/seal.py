@@ -1,0 +1,171 @@
+"""Sealing: from selected proposals to an immutable, memory-mapped pool.
+
+Instances are written in the order of the selection. Shards are cut by position in that order, so
+the bytes do not depend on who writes which shard.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xpaste_ray.categories import Category
+from xpaste_ray.errors import RowError
+from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.masks import decode_png
+from xpaste_ray.pool.cutout import cut_out
+from xpaste_ray.pool.layout import FORMAT, INDEX, INDEX_SCHEMA, INSTANCE_SCHEMA, MANIFEST, shard_name
+from xpaste_ray.records import instance_id, unit_id
+from xpaste_ray.runs import write_json, write_whole
+
+_ROWS_PER_SHARD = 4096
+_MAX_BATCH_BYTES = 64 * 1024**2
+
+UnitFile = Callable[[str], Path]
+Rejection = tuple[str, str, str, str]  # kind, id, category, reason: a row of records.REJECTS
+
+
+def seal_pool(
+    kept: pa.Table,
+    unit_file: UnitFile,
+    categories: Sequence[Category],
+    max_side_px: int,
+    fingerprint: str,
+    out_dir: Path,
+) -> list[Rejection]:
+    """Write the pool of the `kept` rows of `records.SCORES`, in their order.
+
+    Returns the proposals and candidates whose cut-out turned out unusable. The manifest is written
+    last: a folder without one is not a pool.
+    """
+    index: list[dict[str, Any]] = []
+    rejections: list[Rejection] = []
+    shards: list[dict[str, Any]] = []
+    for start in range(0, kept.num_rows, _ROWS_PER_SHARD):
+        number = start // _ROWS_PER_SHARD
+        rows, rejected = _instances(kept.slice(start, _ROWS_PER_SHARD), unit_file, max_side_px)
+        rejections += rejected
+        path = out_dir / shard_name(number)
+        index += _write_shard(path, rows, number)
+        shards.append({"name": path.name, "rows": len(rows), "checksum": hash_file(path)})
+    table = pa.Table.from_pylist(index, schema=INDEX_SCHEMA)
+    write_whole(out_dir / INDEX, _ipc_bytes(INDEX_SCHEMA, table.to_batches()))
+    counts = Counter(row["category_id"] for row in index)
+    write_json(
+        out_dir / MANIFEST,
+        {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "instances": len(index),
+            "categories": [_category_entry(category, counts) for category in categories],
+            "index": {"name": INDEX, "checksum": hash_file(out_dir / INDEX)},
+            "shards": shards,
+        },
+    )
+    return rejections
+
+
+def _category_entry(category: Category, counts: Mapping[int, int]) -> dict[str, Any]:
+    return {
+        "id": category.id,
+        "name": category.name,
+        "synonyms": list(category.synonyms),
+        "def": category.definition,
+        "frequency": category.frequency,
+        "instances": counts.get(category.id, 0),
+    }
+
+
+def _instances(
+    kept: pa.Table, unit_file: UnitFile, max_side_px: int
+) -> tuple[list[dict[str, Any]], list[Rejection]]:
+    """Cut-outs of the given proposals, in order; every unit file is read once."""
+    wanted = kept.select(["round", "unit", "candidate_id", "category", "method", "ordinal"]).to_pylist()
+    by_unit: dict[str, list[int]] = {}
+    for position, row in enumerate(wanted):
+        by_unit.setdefault(unit_id(row["round"], row["unit"]), []).append(position)
+    made: dict[int, dict[str, Any]] = {}
+    rejections: list[Rejection] = []
+    for unit, positions in by_unit.items():
+        names = [wanted[position]["candidate_id"] for position in positions]
+        table = pq.read_table(unit_file(unit), filters=[("candidate_id", "in", names)])
+        candidates = {row["candidate_id"]: row for row in table.to_pylist()}
+        for position in positions:
+            row = wanted[position]
+            try:
+                made[position] = _instance(candidates[row["candidate_id"]], row, max_side_px)
+            except RowError as error:
+                proposal = instance_id(row["candidate_id"], row["method"], row["ordinal"])
+                rejections.append(("proposal", proposal, row["category"], error.reason))
+                rejections.append(("candidate", row["candidate_id"], row["category"], error.reason))
+    return [made[position] for position in sorted(made)], rejections
+
+
+def _instance(candidate: dict[str, Any], wanted: dict[str, Any], max_side_px: int) -> dict[str, Any]:
+    """A row of `INSTANCE_SCHEMA`."""
+    key = (wanted["method"], wanted["ordinal"])
+    (proposal,) = (p for p in candidate["proposals"] if (p["method"], p["ordinal"]) == key)
+    cutout = cut_out(decode_png(candidate["image_png"]), decode_png(proposal["mask_png"]), max_side_px)
+    return {
+        "instance_id": instance_id(candidate["candidate_id"], *key),
+        "height": cutout.alpha.shape[0],
+        "width": cutout.alpha.shape[1],
+        "encoding": "raw",
+        "rgb": cutout.rgb.tobytes(),
+        "alpha": cutout.alpha.tobytes(),
+        "clip_logit": dict(proposal["scores"])["clip_logit"],
+        "area_fraction": proposal["area_fraction"],
+        "method": proposal["method"],
+        "ordinal": proposal["ordinal"],
+        "source_size_hw": [candidate["height"], candidate["width"]],
+        "source_box_xywh": list(cutout.source_box_xywh),
+        **{
+            name: candidate[name]
+            for name in ("category_id", "category", "candidate_id", "source", "model", "text", "seed")
+        },
+    }
+
+
+def _write_shard(path: Path, rows: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """Write one shard; returns its rows of the index."""
+    batches, index = [], []
+    for batch_number, batch in enumerate(_batches(rows)):
+        batches.append(pa.RecordBatch.from_pylist(batch, schema=INSTANCE_SCHEMA))
+        index += [
+            {
+                "instance_id": row["instance_id"],
+                "category_id": row["category_id"],
+                "shard": number,
+                "batch": batch_number,
+                "offset": offset,
+            }
+            for offset, row in enumerate(batch)
+        ]
+    write_whole(path, _ipc_bytes(INSTANCE_SCHEMA, batches))
+    return index
+
+
+def _batches(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Consecutive rows whose pixels stay within the bound of a record batch."""
+    batches: list[list[dict[str, Any]]] = []
+    room = 0
+    for row in rows:
+        size = len(row["rgb"]) + len(row["alpha"])
+        if not batches or size > room:
+            batches.append([])
+            room = _MAX_BATCH_BYTES
+        batches[-1].append(row)
+        room -= size
+    return batches
+
+
+def _ipc_bytes(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data

@@ -1,0 +1,71 @@
+"""A picture to look at: composed images with their masks, boxes and names drawn on them."""
+
+import colorsys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.runs import read_json, write_whole
+
+_TILE_PX = 256
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_preview(dataset: Path, out_file: Path, columns: int = 6, rows: int = 4) -> None:
+    """A grid of the dataset's first images, as JPEG."""
+    coco = read_json(dataset / "annotations.json")
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    shown = coco["images"][: columns * rows]
+    by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in shown}
+    for annotation in coco["annotations"]:
+        if annotation["image_id"] in by_image:
+            by_image[annotation["image_id"]].append(annotation)
+    tiles = [_draw(dataset / "images" / image["file_name"], by_image[image["id"]], names) for image in shown]
+    tiles += [np.full((_TILE_PX, _TILE_PX, 3), 255, np.uint8)] * (-len(tiles) % columns)
+    strips = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
+    ok, data = cv2.imencode(".jpg", np.concatenate(strips), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    if not ok:
+        raise ValueError("OpenCV could not encode the preview")
+    write_whole(out_file, bytes(data))
+
+
+def _draw(path: Path, annotations: list[dict[str, Any]], names: dict[int, str]) -> np.ndarray:
+    """One tile, BGR: mask outlines and tints first, then boxes and names on top."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ConfigError(f"{path} is not readable: compose the dataset again")
+    scale = _TILE_PX / image.shape[0]
+    for annotation in annotations:
+        mask = coco_mask.decode(annotation["segmentation"]).astype(bool)
+        colour = _colour(annotation["category_id"])
+        image[mask] = (0.65 * image[mask] + 0.35 * np.array(colour)).astype(np.uint8)
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(image, contours, -1, colour, 1)
+    image = cv2.resize(
+        image, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    for annotation in annotations:
+        _draw_label(image, [side * scale for side in annotation["bbox"]], annotation["category_id"], names)
+    cv2.rectangle(image, (0, 0), (_TILE_PX - 1, _TILE_PX - 1), (255, 255, 255), 1)
+    return image
+
+
+def _draw_label(image: np.ndarray, box_xywh: list[float], category_id: int, names: dict[int, str]) -> None:
+    left, top = round(box_xywh[0]), round(box_xywh[1])
+    right, bottom = round(box_xywh[0] + box_xywh[2]) - 1, round(box_xywh[1] + box_xywh[3]) - 1
+    colour, name = _colour(category_id), names[category_id]
+    cv2.rectangle(image, (left, top), (right, bottom), colour, 1)
+    (width, height), _ = cv2.getTextSize(name, _FONT, 0.35, 1)
+    x, y = min(left, _TILE_PX - width - 2), max(top, height + 4)
+    cv2.rectangle(image, (x, y - height - 4), (x + width + 2, y), colour, cv2.FILLED)
+    cv2.putText(image, name, (x + 1, y - 3), _FONT, 0.35, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _colour(category_id: int) -> tuple[int, int, int]:
+    """A strong BGR colour that stays with the category."""
+    red, green, blue = colorsys.hsv_to_rgb((category_id * 0.61803398875) % 1, 0.85, 0.80)
+    return round(blue * 255), round(green * 255), round(red * 255)

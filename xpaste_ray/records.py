@@ -1,0 +1,284 @@
+"""What flows between stages: plain records, and the Arrow schemas that they travel and rest in.
+
+A *unit* is the row of work: consecutive prompts that are always computed together. Its *candidates*
+each hold one image and any number of *proposals* (masks), so that several segmenters and several
+instances an image fit. A rejected record stays, with its reason.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from xpaste_ray.errors import SchemaError
+
+Status = Literal["ok", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One image to make. `index` counts within the category; `seed` feeds the source's generator."""
+
+    candidate_id: str
+    category_id: int
+    category: str
+    index: int
+    text: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Prompts that are always computed together; the unit of work, of retry and of resume."""
+
+    round: int
+    number: int  # within the round
+    prompts: tuple[Prompt, ...]
+
+    @property
+    def id(self) -> str:
+        """As in the unit's file name, "<round>/unit-<number>"."""
+        return unit_id(self.round, self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One mask for a candidate.
+
+    mask: (H, W) uint8, 0 to 255 (soft), in the frame of the candidate's image. `ordinal` counts
+    within the method. embedding: (D,) float16 or None before scoring.
+    """
+
+    method: str
+    ordinal: int
+    mask: np.ndarray | None
+    status: Status = "ok"
+    reason: str | None = None
+    area_fraction: float | None = None
+    scores: tuple[tuple[str, float], ...] = ()
+    embedding: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One image from a source with its proposals. image: (H, W, 3) uint8 RGB, None if there is none."""
+
+    prompt: Prompt
+    source: str  # the kind of source, "diffusion"
+    model: str | None = None  # its model and the hash of the weights, "embedded:diffusion@1f0c..."
+    status: Status = "ok"
+    reason: str | None = None
+    image: np.ndarray | None = None
+    proposals: tuple[Proposal, ...] = ()
+
+
+def unit_id(round_number: int, number: int) -> str:
+    return f"{round_number:05d}/unit-{number:05d}"
+
+
+def instance_id(candidate_id: str, method: str, ordinal: int) -> str:
+    """An instance is one proposal of one candidate."""
+    return f"{candidate_id}-{method}-{ordinal}"
+
+
+# --- Arrow schemas -------------------------------------------------------------------------------
+
+_PROMPT_FIELDS = [
+    pa.field("candidate_id", pa.string(), nullable=False),
+    pa.field("category_id", pa.int64(), nullable=False),
+    pa.field("category", pa.string(), nullable=False),
+    pa.field("index", pa.int64(), nullable=False),
+    pa.field("text", pa.string(), nullable=False),
+    pa.field("seed", pa.int64(), nullable=False),
+]
+_OUTCOME_FIELDS = [
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("reason", pa.string()),
+]
+_SCORES = pa.map_(pa.string(), pa.float32())
+_EMBEDDING = pa.list_(pa.float16())
+
+_PROPOSAL_HEAD = [
+    pa.field("method", pa.string(), nullable=False),
+    pa.field("ordinal", pa.int32(), nullable=False),
+    *_OUTCOME_FIELDS,
+    pa.field("area_fraction", pa.float32()),
+]
+_PROPOSAL_TAIL = [pa.field("scores", _SCORES), pa.field("embedding", _EMBEDDING)]
+
+# In flight images and masks are raw bytes (height * width * 3 and height * width); at rest, PNG.
+_PROPOSAL_IN_FLIGHT = pa.struct([*_PROPOSAL_HEAD, pa.field("mask", pa.large_binary()), *_PROPOSAL_TAIL])
+_PROPOSAL_AT_REST = pa.struct([*_PROPOSAL_HEAD, pa.field("mask_png", pa.large_binary()), *_PROPOSAL_TAIL])
+
+_CANDIDATE_HEAD = [
+    *_PROMPT_FIELDS,
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("model", pa.string()),
+    *_OUTCOME_FIELDS,
+    pa.field("height", pa.int32()),
+    pa.field("width", pa.int32()),
+]
+_CANDIDATE_IN_FLIGHT = pa.struct(
+    [
+        *_CANDIDATE_HEAD,
+        pa.field("rgb", pa.large_binary()),
+        pa.field("proposals", pa.list_(_PROPOSAL_IN_FLIGHT), nullable=False),
+    ]
+)
+
+_UNIT_HEAD = [pa.field("round", pa.int32(), nullable=False), pa.field("unit", pa.int32(), nullable=False)]
+
+UNITS = pa.schema([*_UNIT_HEAD, pa.field("prompts", pa.list_(pa.struct(_PROMPT_FIELDS)), nullable=False)])
+"""`units.parquet`: the work list, a row a unit."""
+
+UNIT_IN_FLIGHT = pa.schema(
+    [
+        *_UNIT_HEAD,
+        pa.field("candidates", pa.list_(_CANDIDATE_IN_FLIGHT), nullable=False),
+        pa.field("stage_seconds", pa.map_(pa.string(), pa.float64()), nullable=False),
+    ]
+)
+"""Between the stages: a row a unit. `stage_seconds` is measured, and never written to a file."""
+
+CANDIDATES = pa.schema(
+    [
+        *_UNIT_HEAD,
+        *_CANDIDATE_HEAD,
+        pa.field("image_png", pa.large_binary()),
+        pa.field("proposals", pa.list_(_PROPOSAL_AT_REST), nullable=False),
+    ]
+)
+"""`candidates/<round>/unit-<number>.parquet`: a row a candidate."""
+
+SCORES = pa.schema(
+    [
+        *_UNIT_HEAD,
+        pa.field("candidate_id", pa.string(), nullable=False),
+        pa.field("category_id", pa.int64(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("index", pa.int64(), nullable=False),
+        pa.field("candidate_status", pa.string(), nullable=False),
+        pa.field("candidate_reason", pa.string()),
+        pa.field("method", pa.string()),
+        pa.field("ordinal", pa.int32()),
+        pa.field("status", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("area_fraction", pa.float32()),
+        pa.field("clip_logit", pa.float32()),
+    ]
+)
+"""`scores/`: a row a proposal; a candidate without proposals has one row with null `method`."""
+
+REJECTS = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),  # "candidate" or "proposal"
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+"""`rejects.parquet`: everything that did not become an instance, and why."""
+
+
+def check_schema(given: pa.Schema, expected: pa.Schema, stage: str) -> None:
+    """Hold a hand-over against its schema. SchemaError names the stage and the first wrong column."""
+    for field in expected:
+        if field.name not in given.names:
+            raise SchemaError(f"stage {stage!r}: column {field.name!r} is missing; it got {given.names}")
+        got = given.field(field.name).type
+        if got != field.type:
+            raise SchemaError(f"stage {stage!r}: column {field.name!r} must be {field.type}, got {got}")
+    extra = [name for name in given.names if name not in expected.names]
+    if extra:
+        raise SchemaError(f"stage {stage!r}: unexpected column {extra[0]!r}")
+
+
+# --- records to rows and back --------------------------------------------------------------------
+
+
+def unit_to_row(unit: Unit) -> dict[str, Any]:
+    """A row of `UNITS`."""
+    return {
+        "round": unit.round,
+        "unit": unit.number,
+        "prompts": [_prompt_to_dict(prompt) for prompt in unit.prompts],
+    }
+
+
+def unit_from_row(row: dict[str, Any]) -> Unit:
+    return Unit(row["round"], row["unit"], tuple(_prompt_from_dict(prompt) for prompt in row["prompts"]))
+
+
+def _prompt_to_dict(prompt: Prompt) -> dict[str, Any]:
+    return {field.name: getattr(prompt, field.name) for field in _PROMPT_FIELDS}
+
+
+def _prompt_from_dict(row: dict[str, Any]) -> Prompt:
+    return Prompt(**{field.name: row[field.name] for field in _PROMPT_FIELDS})
+
+
+def candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
+    """A `candidates` struct of `UNIT_IN_FLIGHT`: raw bytes for pixels."""
+    image = candidate.image
+    return {
+        **_prompt_to_dict(candidate.prompt),
+        "source": candidate.source,
+        "model": candidate.model,
+        "status": candidate.status,
+        "reason": candidate.reason,
+        "height": None if image is None else image.shape[0],
+        "width": None if image is None else image.shape[1],
+        "rgb": None if image is None else image.tobytes(),
+        "proposals": [_proposal_to_dict(proposal) for proposal in candidate.proposals],
+    }
+
+
+def candidate_from_dict(row: dict[str, Any]) -> Candidate:
+    """The inverse of `candidate_to_dict`. Arrays are read-only views of the row's bytes."""
+    size_hw = (row["height"], row["width"])
+    image = None
+    if row["rgb"] is not None:
+        image = np.frombuffer(row["rgb"], np.uint8).reshape(*size_hw, 3)
+    return Candidate(
+        prompt=_prompt_from_dict(row),
+        source=row["source"],
+        model=row["model"],
+        status=row["status"],
+        reason=row["reason"],
+        image=image,
+        proposals=tuple(_proposal_from_dict(proposal, size_hw) for proposal in row["proposals"]),
+    )
+
+
+def proposal_fields(proposal: Proposal) -> dict[str, Any]:
+    """Everything of a proposal but its mask."""
+    embedding = proposal.embedding
+    return {
+        "method": proposal.method,
+        "ordinal": proposal.ordinal,
+        "status": proposal.status,
+        "reason": proposal.reason,
+        "area_fraction": proposal.area_fraction,
+        "scores": list(proposal.scores),
+        "embedding": None if embedding is None else embedding.astype(np.float16),
+    }
+
+
+def _proposal_to_dict(proposal: Proposal) -> dict[str, Any]:
+    mask = proposal.mask
+    return {**proposal_fields(proposal), "mask": None if mask is None else mask.tobytes()}
+
+
+def _proposal_from_dict(row: dict[str, Any], size_hw: tuple[int, int]) -> Proposal:
+    mask, embedding = row["mask"], row["embedding"]
+    return Proposal(
+        method=row["method"],
+        ordinal=row["ordinal"],
+        mask=None if mask is None else np.frombuffer(mask, np.uint8).reshape(size_hw),
+        status=row["status"],
+        reason=row["reason"],
+        area_fraction=row["area_fraction"],
+        scores=tuple(row["scores"] or ()),
+        embedding=None if embedding is None else np.asarray(embedding, np.float16),
+    )

@@ -1,0 +1,98 @@
+"""What a person sees while a run works and when it ends."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from xpaste_ray.pipelines.demo import Summary
+
+
+class ConsoleProgress:
+    """A bar for each stage on a terminal; a plain line for each quarter of a stage in a log."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+        self._bars = Progress(
+            TextColumn("{task.description:>12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._totals: dict[str, int] = {}
+        self._logged: dict[str, int] = {}
+
+    def __enter__(self) -> "ConsoleProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def begin(self, totals: Mapping[str, int], unit: str) -> None:
+        for stage, total in totals.items():
+            self._totals[stage] = total
+            self._tasks[stage] = self._bars.add_task(stage, total=total, unit=unit)
+
+    def advance(self, stage: str, done: int) -> None:
+        if stage not in self._tasks:
+            return
+        self._bars.update(self._tasks[stage], completed=done)
+        quarter = 4 * done // self._totals[stage]
+        if not self._console.is_terminal and quarter > self._logged.get(stage, 0):
+            self._logged[stage] = quarter
+            self.say(f"{stage}: {done} of {self._totals[stage]}")
+
+    def say(self, text: str) -> None:
+        self._console.print(text, highlight=False)
+
+
+def print_summary(summary: "Summary", out: Path) -> None:
+    """The closing tables and where to look."""
+    console = Console()
+    counts = summary.counts
+    if summary.already_done:
+        console.print(f"[bold]{out}[/] is done already: nothing to do.")
+    else:
+        console.print(_stage_table(summary))
+    console.print(_outcome_table(counts))
+    missing = counts["categories"]["without_instances"]
+    if missing:
+        console.print(f"[yellow]no instance of[/]: {', '.join(missing)}")
+    console.print(f"{counts['images']} images with {counts['annotations']} annotations", highlight=False)
+    for name in ("dataset/images", "dataset/annotations.json", "preview.jpg"):
+        console.print(f"  {out / name}", highlight=False, soft_wrap=True)
+
+
+def _stage_table(summary: "Summary") -> Table:
+    table = Table(title=f"done in {summary.wall_seconds:.0f} s")
+    for column in ("stage", "images", "busy seconds", "images/s per actor"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage, seconds in summary.stage_seconds.items():
+        images = summary.stage_images[stage]
+        table.add_row(stage, str(images), f"{seconds:.1f}", f"{images / max(seconds, 1e-9):.1f}")
+    return table
+
+
+def _outcome_table(counts: Mapping[str, Mapping[str, object]]) -> Table:
+    table = Table()
+    for column in ("", "made", "kept", "rejected"):
+        table.add_column(column, justify="right" if column in ("made", "kept") else "left")
+    for kind in ("candidates", "proposals"):
+        outcome = counts[kind]
+        rejected = outcome["rejected"]
+        assert isinstance(rejected, Mapping)
+        reasons = ", ".join(f"{reason} {number}" for reason, number in rejected.items()) or "none"
+        table.add_row(kind, str(outcome["made"]), str(outcome["kept"]), reasons)
+    return table

@@ -1,0 +1,148 @@
+"""A run's directory: where each file lies, how files appear whole, and `run.json`.
+
+run.json                      settings, fingerprints by step, versions, counts, times
+units.parquet                 the work list
+candidates/<round>/unit-*.parquet   images, masks and scores; present means done
+scores/part-00000.parquet     score columns of all candidates
+rejects.parquet               everything that did not become an instance, and why
+pools/<fingerprint>/          sealed pools;  pool.json points at the current one
+dataset/                      the composed images and their annotations
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.fingerprints import differences
+
+MIN_FREE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The paths of a run."""
+
+    root: Path
+
+    @property
+    def run_json(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def units(self) -> Path:
+        return self.root / "units.parquet"
+
+    @property
+    def candidates(self) -> Path:
+        return self.root / "candidates"
+
+    @property
+    def scores(self) -> Path:
+        return self.root / "scores" / "part-00000.parquet"
+
+    @property
+    def rejects(self) -> Path:
+        return self.root / "rejects.parquet"
+
+    @property
+    def pools(self) -> Path:
+        return self.root / "pools"
+
+    @property
+    def pool_json(self) -> Path:
+        return self.root / "pool.json"
+
+    @property
+    def dataset(self) -> Path:
+        return self.root / "dataset"
+
+    @property
+    def preview(self) -> Path:
+        return self.root / "preview.jpg"
+
+    def unit_file(self, unit_id: str) -> Path:
+        return self.candidates / f"{unit_id}.parquet"
+
+
+def open_run(root: Path) -> RunDir:
+    """Make the run's directory and check that it can be worked in.
+
+    ConfigError if it cannot be written or has less than 2 GiB free.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        hint = "is not a directory" if error.errno in (errno.EEXIST, errno.ENOTDIR) else "is not writable"
+        raise ConfigError(f"--out {root} {hint} ({error.strerror}): choose another folder") from None
+    free = shutil.disk_usage(root).free
+    if free < MIN_FREE_BYTES:
+        raise ConfigError(
+            f"--out {root}: only {free / 1024**3:.2f} GiB of disk are free and 2 GiB are needed: "
+            "free some space or choose another folder"
+        )
+    for leftover in root.rglob(".*.aside"):  # a killed run's half-written files
+        leftover.unlink(missing_ok=True)
+    return RunDir(root)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; ConfigError if it is damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not readable ({error}): restore it or choose another folder") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} does not hold a JSON object: restore it or choose another folder")
+    return value
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is either absent or complete: aside, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """One whole Parquet file; the same table gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_whole(path, sink.getvalue().to_pybytes())
+
+
+def check_steps(run: RunDir, steps: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse to go on with a run whose steps were made with other settings.
+
+    `steps` maps a step's name to its settings. A step that the run does not have yet is fine.
+    """
+    if not run.run_json.exists():
+        return
+    made = read_json(run.run_json).get("steps", {})
+    lines = [
+        f"  {line}"
+        for name, settings in steps.items()
+        if name in made
+        for line in differences(made[name]["settings"], settings, f"{name}.")
+    ]
+    if lines:
+        raise ConfigError(
+            f"{run.root} was made with other settings:\n" + "\n".join(lines) + "\n"
+            "Use those settings, or another --out."
+        )
