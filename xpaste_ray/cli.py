@@ -41,7 +41,7 @@ def demo(
         def start_ray() -> None:
             from xpaste_ray.pipelines import ray_profile
 
-            ray_profile.start_ray()
+            ray_profile.start_ray(settings.resources.local_cpus)
             ray_profile.configure_data(progress.advance)
 
         summary = run_demo(settings, out, progress, start_ray)

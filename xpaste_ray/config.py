@@ -101,8 +101,13 @@ class ComposeSettings(_Section):
 
 
 class ResourceSettings(_Section):
-    """How wide a run goes. Never part of a recipe."""
+    """How wide a run goes. Never part of a recipe.
 
+    `local_cpus` are the logical CPUs of a Ray that is started here; more than cores is right, because
+    they are bookkeeping and Ray waits in silence when they run out.
+    """
+
+    local_cpus: Annotated[int, Field(ge=2)]
     source_actors: PositiveInt
     segment_actors: PositiveInt
     score_actors: PositiveInt

@@ -43,7 +43,7 @@ def select(scores: pa.Table, rule: SelectionRule) -> Selection:
         [(name, "ascending") for name in ("category_id", "index", "candidate_id", "method", "ordinal")]
     )
     reasons = _reasons(scores, rule)
-    kept = scores.filter(pa.array([reason is None for reason in reasons]))
+    kept = scores.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
     rejects, candidates = _rejects(scores, reasons)
     proposals = pc.sum(pc.is_valid(scores["method"])).as_py() or 0
     return Selection(kept, rejects, candidates, proposals)

@@ -42,7 +42,8 @@ def unit_ids(units: pa.Table) -> list[str]:
 
 def missing_units(run: RunDir, units: pa.Table) -> pa.Table:
     """The rows of the work list that have no file yet. Present means done."""
-    return units.filter(pa.array([not run.unit_file(name).exists() for name in unit_ids(units)]))
+    missing = [not run.unit_file(name).exists() for name in unit_ids(units)]
+    return units.filter(pa.array(missing, pa.bool_()))
 
 
 def run_units(run: RunDir, units: pa.Table, inputs: Inputs) -> Counter[str]:

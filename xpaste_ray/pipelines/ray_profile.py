@@ -12,8 +12,6 @@ from typing import Any, ClassVar
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
-# More logical CPUs than cores: they are bookkeeping, and when they run out Ray waits in silence.
-LOCAL_LOGICAL_CPUS = 8
 _OBJECT_STORE_BYTES = 1024**3
 _ACTOR_CPUS = 0.1  # a share small enough that the pools always leave room for the other tasks
 _TASK_CPUS = 0.25
@@ -23,7 +21,7 @@ StageListener = Callable[[str, int], None]
 """Called in the driver with a stage's name and the number of rows that it has handed on."""
 
 
-def start_ray(logical_cpus: int = LOCAL_LOGICAL_CPUS) -> None:
+def start_ray(logical_cpus: int) -> None:
     """Start a local Ray, unless this process is connected already."""
     if ray.is_initialized():
         return

@@ -1,0 +1,68 @@
+"""Shared material: small hand-made pools, backgrounds and candidates."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from xpaste_ray.categories import Category, lvis_categories, pick_categories
+from xpaste_ray.masks import encode_png
+from xpaste_ray.pool import Pool, open_pool, seal_pool
+from xpaste_ray.records import CANDIDATES, SCORES, Candidate, Prompt, unit_id
+from xpaste_ray.runs import RunDir, write_parquet
+
+os.environ["RAY_AUTH_MODE"] = "disabled"  # Ray 2.60's default differs between its doors
+
+CATEGORIES = pick_categories(lvis_categories(), ["banana", "frog", "lion"])
+
+
+def prompt(category: Category = CATEGORIES[0], index: int = 0, seed: int = 7) -> Prompt:
+    return Prompt(
+        f"{category.id}-{index}-test", category.id, category.name, index, f"a photo of {category.name}", seed
+    )
+
+
+def candidates(count: int) -> list[Candidate]:
+    return [Candidate(prompt(CATEGORIES[i % 3], i // 3, seed=i), "diffusion") for i in range(count)]
+
+
+def disc(side_px: int, radius_px: float) -> np.ndarray:
+    """(S, S) bool, a centred disc."""
+    y, x = np.mgrid[:side_px, :side_px] - (side_px - 1) / 2
+    return x * x + y * y <= radius_px * radius_px
+
+
+@pytest.fixture
+def make_pool(tmp_path: Path) -> Callable[..., Pool]:
+    """Seals a pool of discs: `counts[name]` instances of each category, the k-th of radius 8 + k."""
+
+    def make(counts: dict[str, int], folder: str = "run") -> Pool:
+        run = RunDir(tmp_path / folder)
+        rows, scores = [], []
+        for category in CATEGORIES:
+            for index in range(counts.get(category.name, 0)):
+                mask = disc(40, 8 + index)
+                image = np.full((40, 40, 3), 200, np.uint8)
+                image[mask] = (category.id % 256, 10 * index, 90)
+                one = prompt(category, index)
+                head = {"round": 0, "unit": 0, "candidate_id": one.candidate_id, "category_id": category.id,
+                        "category": category.name, "index": index}  # fmt: skip
+                proposal = {"method": "hand", "ordinal": 0, "status": "ok", "reason": None,
+                            "area_fraction": float(mask.mean())}  # fmt: skip
+                rows.append(
+                    head
+                    | {"text": one.text, "seed": one.seed, "source": "hand", "model": None, "status": "ok",
+                       "reason": None, "height": 40, "width": 40, "image_png": encode_png(image)}
+                    | {"proposals": [proposal | {"mask_png": encode_png(mask.astype(np.uint8) * 255),
+                                                 "scores": [("clip_logit", 30.0)], "embedding": None}]}
+                )  # fmt: skip
+                scores.append(head | {"candidate_status": "ok"} | proposal | {"clip_logit": 30.0})
+        write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES))
+        kept = pa.Table.from_pylist(scores, schema=SCORES)
+        assert seal_pool(kept, run.unit_file, CATEGORIES, 256, "f" * 16, run.pools / "pool") == []
+        return open_pool(run.pools / "pool")
+
+    return make

@@ -1,0 +1,71 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.conftest import CATEGORIES, disc
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.pool import open_pool, seal
+from xpaste_ray.runs import write_json
+
+
+def test_what_was_sealed_is_read_back(make_pool):
+    pool = make_pool({"banana": 2, "lion": 1})
+    assert len(pool) == 3
+    assert pool.instance_ids == ["45-0-test-hand-0", "45-1-test-hand-0", "649-0-test-hand-0"]
+    instance = pool.instance(1)
+    expected = disc(40, 9)[11:29, 11:29]  # radius 9, cropped to its box
+    assert np.array_equal(instance.alpha == 255, expected)
+    assert (instance.rgb[expected] == (45, 10, 90)).all()
+    assert instance.size_hw == pool.size_hw(1) == (18, 18)
+    assert instance.category_id == 45
+
+
+def test_provenance_leads_back_to_the_prompt(make_pool):
+    told = make_pool({"banana": 2}).provenance(1)
+    assert (told["candidate_id"], told["text"], told["seed"]) == ("45-1-test", "a photo of banana", 7)
+    assert told["source_size_hw"] == [40, 40] and told["source_box_xywh"] == [11, 11, 18, 18]
+
+
+def test_categories_without_instances_are_listed_and_not_drawable(make_pool):
+    pool = make_pool({"banana": 1})
+    assert pool.categories == CATEGORIES
+    assert {key: rows.tolist() for key, rows in pool.rows_by_category.items()} == {45: [0]}
+
+
+def test_bytes_do_not_depend_on_the_run(make_pool):
+    first, second = make_pool({"frog": 3}, "one"), make_pool({"frog": 3}, "two")
+    names = sorted(path.name for path in first.folder.iterdir())
+    assert names == ["index.arrow", "manifest.json", "shard-00000.arrow"]
+    for name in names:
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
+
+
+def test_many_shards_and_batches_keep_the_order(make_pool, monkeypatch):
+    monkeypatch.setattr(seal, "_ROWS_PER_SHARD", 2)
+    monkeypatch.setattr(seal, "_MAX_BATCH_BYTES", 1)
+    pool = make_pool({"banana": 3, "frog": 2})
+    assert len(pool.manifest["shards"]) == 3
+    assert [pool.instance(row).instance_id for row in range(5)] == pool.instance_ids
+    assert [pool.instance(row).size_hw for row in range(5)] == [(16, 16), (18, 18), (20, 20), (16, 16), (18, 18)]
+
+
+def test_run_points_at_its_current_pool(make_pool):
+    pool = make_pool({"frog": 1})
+    run = pool.folder.parent.parent
+    write_json(run / "pool.json", {"current": "pools/pool"})
+    assert open_pool(run).instance_ids == pool.instance_ids
+
+
+def test_folder_without_a_pool_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="holds no sealed pool"):
+        open_pool(tmp_path)
+
+
+def test_lost_shard_is_an_error_that_says_so(make_pool):
+    pool = make_pool({"frog": 1})
+    copy = pool.folder.with_name("copy")
+    shutil.copytree(pool.folder, copy)
+    (copy / "shard-00000.arrow").write_bytes(b"ARROW")
+    with pytest.raises(ConfigError, match="damaged or missing.*seal the pool again"):
+        open_pool(copy)

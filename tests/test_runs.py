@@ -1,0 +1,56 @@
+import pyarrow as pa
+import pytest
+
+from xpaste_ray import runs
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.runs import check_steps, open_run, read_json, write_json, write_parquet, write_whole
+
+
+def test_files_appear_whole_and_leave_nothing_aside(tmp_path):
+    write_whole(tmp_path / "a" / "b.bin", b"123")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.bin"]
+
+
+def test_half_written_files_of_a_killed_run_are_removed(tmp_path):
+    (tmp_path / "candidates").mkdir()
+    (tmp_path / "candidates" / ".unit-00000.parquet.123.aside").write_bytes(b"half")
+    open_run(tmp_path)
+    assert list((tmp_path / "candidates").iterdir()) == []
+
+
+def test_same_table_gives_the_same_bytes(tmp_path):
+    table = pa.table({"a": [1, 2], "b": ["x", None]})
+    write_parquet(tmp_path / "1", table)
+    write_parquet(tmp_path / "2", table)
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_out_that_is_a_file_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is not a directory.*choose another folder"):
+        open_run(tmp_path / "file")
+
+
+def test_out_that_cannot_be_written_is_an_error():
+    with pytest.raises(ConfigError, match="choose another folder"):
+        open_run(runs.Path("/proc/xpaste"))
+
+
+def test_little_free_disk_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "MIN_FREE_BYTES", 2**62)
+    with pytest.raises(ConfigError, match="GiB of disk are free and 2 GiB are needed"):
+        open_run(tmp_path)
+
+
+def test_changed_settings_are_refused_by_name(tmp_path):
+    run = open_run(tmp_path)
+    write_json(run.run_json, {"steps": {"source": {"settings": {"steps": 20, "seed": 0}}}})
+    check_steps(run, {"source": {"steps": 20, "seed": 0}, "segment": {"border_px": 2}})
+    with pytest.raises(ConfigError, match=r"source\.steps: 20 -> 25"):
+        check_steps(run, {"source": {"steps": 25, "seed": 0}})
+
+
+def test_damaged_json_is_an_error_with_advice(tmp_path):
+    (tmp_path / "run.json").write_text('{"a": ')
+    with pytest.raises(ConfigError, match="not readable.*choose another folder"):
+        read_json(tmp_path / "run.json")
