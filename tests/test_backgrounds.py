@@ -13,7 +13,10 @@ def test_listed_by_name_with_size_after_exif_rotation(tmp_path):
     (tmp_path / "sub").mkdir()
     Image.new("L", (8, 9)).save(tmp_path / "sub" / "a.png")
     found = index_backgrounds(tmp_path)
-    assert [(image.id, image.size_hw) for image in found.images] == [("b.jpg", (30, 20)), ("sub/a.png", (9, 8))]
+    assert [(image.id, image.size_hw) for image in found.images] == [
+        ("b.jpg", (30, 20)),
+        ("sub/a.png", (9, 8)),
+    ]
     assert found.load("b.jpg").shape == (30, 20, 3)
     assert found.load("sub/a.png").shape == (9, 8, 3)
 

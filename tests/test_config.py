@@ -12,7 +12,9 @@ def test_presets_are_valid_and_survive_a_round_trip(preset):
 
 
 def test_overrides_are_yaml_values():
-    settings = load_settings("demo", ["source.steps=7", "compose.instances=[2, 3]", "categories.names=[frog]"])
+    settings = load_settings(
+        "demo", ["source.steps=7", "compose.instances=[2, 3]", "categories.names=[frog]"]
+    )
     assert settings.source.steps == 7
     assert settings.compose.instances == (2, 3)
     assert settings.categories.names == ("frog",)

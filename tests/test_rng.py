@@ -34,4 +34,4 @@ def test_stream_is_pinned_across_releases():
 
 def test_int_seeds_fit_their_bits():
     seeds = [int_seed_for(0, "grabcut", i, bits=31) for i in range(200)]
-    assert 0 <= min(seeds) and max(seeds) < 2**31 and len(set(seeds)) == 200
+    assert min(seeds) >= 0 and max(seeds) < 2**31 and len(set(seeds)) == 200

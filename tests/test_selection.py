@@ -33,7 +33,9 @@ def _table(*rows):
 
 def _outcome(table, rule=RULE):
     selection = select(table, rule)
-    kept = list(zip(selection.kept["candidate_id"].to_pylist(), selection.kept["method"].to_pylist(), strict=True))
+    kept = list(
+        zip(selection.kept["candidate_id"].to_pylist(), selection.kept["method"].to_pylist(), strict=True)
+    )
     rejected = {(r["kind"], r["id"]): r["reason"] for r in selection.rejects.to_pylist()}
     return kept, rejected
 
@@ -46,7 +48,9 @@ def test_bar_is_the_threshold_when_the_category_does_well():
 
 def test_bar_relaxes_to_within_tolerance_of_the_best():
     """Best 18, so the bar is 17: 17.5 passes, 16.9 does not."""
-    table = _table(*((name, 1, "m", logit, 0.5, None) for name, logit in (("a", 18), ("b", 17.5), ("c", 16.9))))
+    table = _table(
+        *((name, 1, "m", logit, 0.5, None) for name, logit in (("a", 18), ("b", 17.5), ("c", 16.9)))
+    )
     assert _outcome(table)[0] == [("a", "m"), ("b", "m")]
 
 
@@ -115,7 +119,11 @@ def test_kept_plus_rejected_is_made(rows):
     selection = select(table, RULE)
     kinds = selection.rejects["kind"].to_pylist()
     assert selection.kept.num_rows + kinds.count("proposal") == selection.proposals == len(rows)
-    assert selection.kept.num_rows + kinds.count("candidate") == selection.candidates == len({r[0] for r in rows})
+    assert (
+        selection.kept.num_rows + kinds.count("candidate")
+        == selection.candidates
+        == len({r[0] for r in rows})
+    )
 
 
 def test_row_order_does_not_matter():

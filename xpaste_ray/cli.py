@@ -15,6 +15,8 @@ app = typer.Typer(
 config_app = typer.Typer(help="Look at presets and settings.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
+_INTERRUPTED = 130  # Ctrl-C, as typer and shells have it
+
 PresetOption = Annotated[str, typer.Option(help="Name of a settings file that the package ships.")]
 SetOption = Annotated[
     list[str] | None,
@@ -27,7 +29,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="The run's folder; the same command continues it.")] = Path(
         "runs/demo"
     ),
-    preset: PresetOption = "demo",
+    preset: _INTERRUPTED = 130  # Ctrl-C, as typer and shells have it
+
+PresetOption = "demo",
     overrides: SetOption = None,
 ) -> None:
     """Run the whole chain: category names to a labelled COCO dataset, with the embedded models."""
@@ -49,7 +53,9 @@ def demo(
 
 
 @config_app.command("show")
-def config_show(preset: PresetOption = "demo", overrides: SetOption = None) -> None:
+def config_show(preset: _INTERRUPTED = 130  # Ctrl-C, as typer and shells have it
+
+PresetOption = "demo", overrides: SetOption = None) -> None:
     """Print what would run, as YAML."""
     from xpaste_ray.config import dump_settings, load_settings
 
@@ -69,15 +75,11 @@ def main() -> None:
     from xpaste_ray.errors import ConfigError
 
     try:
-        app(standalone_mode=False)
+        app()
     except ConfigError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted: run the same command again to continue", err=True)
-        sys.exit(130)
-    except typer._click.exceptions.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            typer.echo("interrupted: run the same command again to continue", err=True)
+        raise

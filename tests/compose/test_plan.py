@@ -27,7 +27,9 @@ def test_every_decision_stays_in_its_range(make_pool, backgrounds):
         assert width == height >= 16 and 0 <= left <= 48 - width and 0 <= top <= 32 - height
         for placement in plan.placements:
             assert 12 <= max(placement.size_hw) <= 32
-            assert all(0 <= c and c + s <= 64 for c, s in zip(placement.top_left_yx, placement.size_hw, strict=True))
+            assert all(
+                c >= 0 and c + s <= 64 for c, s in zip(placement.top_left_yx, placement.size_hw, strict=True)
+            )
 
 
 def test_categories_are_balanced_whatever_their_counts(make_pool, backgrounds):

@@ -47,7 +47,13 @@ def test_many_shards_and_batches_keep_the_order(make_pool, monkeypatch):
     pool = make_pool({"banana": 3, "frog": 2})
     assert len(pool.manifest["shards"]) == 3
     assert [pool.instance(row).instance_id for row in range(5)] == pool.instance_ids
-    assert [pool.instance(row).size_hw for row in range(5)] == [(16, 16), (18, 18), (20, 20), (16, 16), (18, 18)]
+    assert [pool.instance(row).size_hw for row in range(5)] == [
+        (16, 16),
+        (18, 18),
+        (20, 20),
+        (16, 16),
+        (18, 18),
+    ]
 
 
 def test_run_points_at_its_current_pool(make_pool):

@@ -15,7 +15,7 @@ class DiffusionModel:
     def __init__(self, folder: Path, dtype: str, device: str = "cpu") -> None:
         diffusers_logging.disable_progress_bar()
         self._pipeline = AutoPipelineForText2Image.from_pretrained(
-            folder, torch_dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
         ).to(device)
         self._pipeline.set_progress_bar_config(disable=True)
 

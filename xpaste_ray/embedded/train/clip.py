@@ -100,4 +100,6 @@ def export_clip(model: CLIP, tokenizer: CLIPTokenizer, out_dir: Path) -> None:
         key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for key, value in model.state_dict().items()
     }
-    save_file(halves, out_dir / "open_clip_model.safetensors")
+    weights = out_dir / "open_clip_model.safetensors"
+    save_file(halves, weights)
+    weights.chmod(0o644)

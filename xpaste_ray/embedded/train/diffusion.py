@@ -4,6 +4,7 @@ As in Stable Diffusion, the text model is CLIP's own text tower and stays frozen
 on latents that were encoded once.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,6 @@ from xpaste_ray.embedded import DIFFUSION_CATEGORIES, SIDE_PX
 from xpaste_ray.embedded.scenes import DIFFUSION_STYLE, compose_scene
 from xpaste_ray.embedded.train.clip import TEMPLATES, tokenize
 from xpaste_ray.embedded.train.loop import TrainOptions, autocast, device, train
-from xpaste_ray.embedded.train.tokenizer import CONTEXT_LENGTH
 from xpaste_ray.embedded.train.vae import to_pixels
 from xpaste_ray.rng import int_seed_for, rng_for
 
@@ -82,7 +82,11 @@ def text_tower(clip: CLIP) -> CLIPTextModel:
 def noise_schedule() -> DPMSolverMultistepScheduler:
     """Stable Diffusion 1.5's noise schedule, sampled by DPM-Solver++."""
     return DPMSolverMultistepScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        num_train_timesteps=1000,
+        steps_offset=1,
     )
 
 
@@ -181,7 +185,7 @@ def export_diffusion(
     vae: AutoencoderKL, tower: CLIPTextModel, unet: nn.Module, tokenizer_dir: Path, out_dir: Path
 ) -> None:
     """Write what `diffusers.AutoPipelineForText2Image.from_pretrained` reads, in float16 safetensors."""
-    tokenizer = CLIPTokenizer.from_pretrained(tokenizer_dir, model_max_length=CONTEXT_LENGTH)
+    tokenizer = CLIPTokenizer.from_pretrained(tokenizer_dir)
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=tower,
@@ -193,3 +197,7 @@ def export_diffusion(
         requires_safety_checker=False,
     )
     pipeline.to("cpu", dtype=torch.float16).save_pretrained(out_dir, safe_serialization=True)
+    shutil.rmtree(out_dir / "tokenizer")  # transformers' own new file, which older versions cannot read
+    shutil.copytree(tokenizer_dir, out_dir / "tokenizer")
+    for path in out_dir.rglob("*.safetensors"):
+        path.chmod(0o644)

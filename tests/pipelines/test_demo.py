@@ -1,0 +1,188 @@
+"""The whole chain on a real local Ray: the same bytes whatever happens on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from xpaste_ray.pool import open_pool
+
+XPASTE = Path(sys.executable).with_name("xpaste")
+DEADLINE_S = 240
+
+SMALL = [
+    "categories.names=[banana,frog,lion,pear,teapot,umbrella]",
+    "prompts.per_category=4",
+    "source.steps=6",
+    "source.unit_size=4",
+    "select.min_clip_logit=10",
+    "compose.count=12",
+    "compose.side_px=128",
+    "compose.samples_per_shard=3",
+]
+ONE_ACTOR = [f"resources.{stage}_actors=1" for stage in ("source", "segment", "score", "compose")]
+
+
+def _command(out, *overrides):
+    return [str(XPASTE), "demo", "--out", str(out), *(f"--set={o}" for o in (*SMALL, *overrides))]
+
+
+def _run(out, *overrides):
+    done = subprocess.run(_command(out, *overrides), capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _bytes(run):
+    """Every file of a run but `run.json`, which tells times."""
+    files = (path for path in run.rglob("*") if path.is_file() and path.name != "run.json")
+    return {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
+
+
+def _assert_same(first, second):
+    one, two = _bytes(first), _bytes(second)
+    assert sorted(one) == sorted(two)
+    assert [name for name in one if one[name] != two[name]] == []
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """An undisturbed run with two actors a stage."""
+    out = tmp_path_factory.mktemp("demo") / "reference"
+    out.with_suffix(".txt").write_text(_run(out))
+    return out
+
+
+def test_run_leaves_the_documented_tree(reference):
+    run = json.loads((reference / "run.json").read_text())
+    assert set(run) == {"format", "settings", "steps", "versions", "times", "counts"}
+    pointer = json.loads((reference / "pool.json").read_text())
+    assert pointer["current"] == f"pools/{run['steps']['select']['fingerprint']}"
+    assert (reference / pointer["current"] / "manifest.json").is_file()
+    for name in ("units.parquet", "scores", "rejects.parquet", "preview.jpg", "dataset/annotations.json"):
+        assert (reference / name).exists(), name
+    assert len(list((reference / "dataset" / "images").glob("*.jpg"))) == 12
+
+
+def test_closing_table_names_every_stage_and_reason(reference):
+    shown = reference.with_suffix(".txt").read_text()
+    for word in ("generate", "segment", "score", "select+seal", "compose", "candidates", "proposals"):
+        assert word in shown
+    assert "annotations.json" in shown
+
+
+def test_kept_plus_rejected_is_made(reference):
+    counts = json.loads((reference / "run.json").read_text())["counts"]
+    assert counts["candidates"]["made"] == 24
+    for kind in ("candidates", "proposals"):
+        outcome = counts[kind]
+        assert outcome["kept"] + sum(outcome["rejected"].values()) == outcome["made"]
+    rejects = pq.read_table(reference / "rejects.parquet")["kind"].to_pylist()
+    assert rejects.count("candidate") == sum(counts["candidates"]["rejected"].values())
+    assert len(open_pool(reference)) == counts["proposals"]["kept"]
+
+
+def test_every_prompt_is_in_the_candidates_once(reference):
+    asked = [
+        p["candidate_id"]
+        for row in pq.read_table(reference / "units.parquet")["prompts"].to_pylist()
+        for p in row
+    ]
+    made = pq.read_table(reference / "candidates")["candidate_id"].to_pylist()
+    assert sorted(made) == sorted(asked) and len(set(made)) == 24
+
+
+def test_dataset_is_exact(reference):
+    coco = COCO(str(reference / "dataset" / "annotations.json"))
+    assert len(coco.imgs) == 12 and len(coco.anns) > 0
+    for image in coco.imgs:
+        total = np.zeros((128, 128), int)
+        for annotation in coco.loadAnns(coco.getAnnIds(imgIds=image)):
+            mask = coco.annToMask(annotation)
+            total += mask
+            assert annotation["area"] == mask.sum() and annotation["iscrowd"] == 0
+            assert annotation["bbox"] == coco_mask.toBbox(annotation["segmentation"]).tolist()
+            assert coco.cats[annotation["category_id"]]["name"]
+        assert total.max() <= 1
+
+
+def test_annotations_lead_back_to_their_prompts(reference):
+    pool = open_pool(reference)
+    annotation = json.loads((reference / "dataset" / "annotations.json").read_text())["annotations"][0]
+    told = pool.provenance(pool.row_of_id[annotation["instance_id"]])
+    assert told["text"].startswith("a photo of a single ") and told["model"].startswith("embedded:diffusion@")
+    assert told["category_id"] == annotation["category_id"]
+
+
+def test_nothing_tells_time_or_place(reference):
+    for name, data in _bytes(reference).items():
+        assert str(reference).encode() not in data, name
+        assert os.uname().nodename.encode() not in data, name
+
+
+def test_done_run_says_so_and_changes_nothing(reference):
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
+    began = time.monotonic()
+    assert "is done already" in _run(reference)
+    assert time.monotonic() - began < 20  # no Ray, no model: seconds
+    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("source.steps=7", "source.steps: 6 -> 7"),
+        ("select.min_clip_logit=11", "select.min_clip_logit: 10.0 -> 11.0"),
+        ("compose.side_px=64", "compose.side_px: 128 -> 64"),
+        ("seed=1", "source.seed: 0 -> 1"),
+    ],
+)
+def test_other_settings_are_refused_by_name(reference, override, line):
+    done = subprocess.run(_command(reference, override), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and line in done.stderr and "another --out" in done.stderr
+
+
+def test_one_actor_makes_the_same_bytes_as_two(reference, tmp_path):
+    _run(tmp_path / "run", *ONE_ACTOR)
+    _assert_same(reference, tmp_path / "run")
+
+
+def _kill_when(out, condition, *overrides):
+    """Start the run, SIGKILL its driver as soon as the condition holds, and wait for its cluster to end."""
+    process = subprocess.Popen(
+        _command(out, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "the run hangs"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=30)
+
+
+def test_run_killed_at_three_moments_ends_with_the_same_bytes(reference, tmp_path):
+    """The resumed runs have 2 logical CPUs, with which careless pools would wait for ever."""
+    out = tmp_path / "run"
+
+    def units():
+        return len(list(out.glob("candidates/*/unit-*.parquet")))
+
+    _kill_when(out, lambda: units() >= 1)
+    assert units() < 8
+    _kill_when(out, lambda: units() >= 5, "resources.local_cpus=2")
+    assert units() < 8
+    _kill_when(out, lambda: list(out.glob("dataset/fragments/*.json")), "resources.local_cpus=2")
+    assert not (out / "dataset" / "annotations.json").exists()
+    shown = _run(out, "resources.local_cpus=2")
+    assert "12 images" in shown
+    _assert_same(reference, out)

@@ -1,0 +1,92 @@
+"""The command line as a user meets it: real processes, exit codes, messages."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+XPASTE = Path(sys.executable).with_name("xpaste")
+
+
+def _run(*arguments, timeout=60):
+    return subprocess.run([XPASTE, *arguments], capture_output=True, text=True, timeout=timeout)
+
+
+def _refused(*arguments):
+    done = _run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and done.stderr.startswith("error: ")
+    return done.stderr
+
+
+def test_help_needs_no_heavy_import():
+    """Torch, Ray and the rest would cost seconds; the bound in milliseconds is a benchmark's matter."""
+    code = (
+        "import sys, xpaste_ray.cli\n"
+        "print({'torch', 'ray', 'cv2', 'numpy', 'pyarrow', 'pydantic', 'yaml'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    assert "demo" in _run("--help").stdout
+
+
+def test_config_show_prints_what_would_run():
+    shown = yaml.safe_load(_run("config", "show", "--set", "source.steps=7").stdout)
+    assert shown["source"]["steps"] == 7 and shown["prompts"]["per_category"] == 8
+
+
+def test_unknown_command_and_option_exit_with_2():
+    assert _run("demmo").returncode == 2
+    assert _run("demo", "--ot", "x").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "dmo"], "unknown preset 'dmo'; did you mean 'demo'?"),
+        (["--set", "source.step=5"], "unknown option 'source.step'"),
+        (
+            ["--set", "categories.names=[strawbery]"],
+            "unknown category 'strawbery'; did you mean 'strawberry'?",
+        ),
+        (["--set", "categories.names=[toaster]"], "cannot draw 'toaster'"),
+        (
+            ["--set", "source.model=/no/such/model"],
+            "source.model: the model folder '/no/such/model' does not exist",
+        ),
+        (["--set", "compose.backgrounds=/no/such"], "backgrounds: /no/such is not a folder"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_starts(tmp_path, arguments, message):
+    assert message in _refused("demo", "--out", tmp_path / "run", *arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_model_that_is_not_safetensors_is_refused(tmp_path):
+    (tmp_path / "pytorch_model.bin").touch()
+    message = _refused("demo", "--out", tmp_path / "run", "--set", f"score.model={tmp_path}")
+    assert "pytorch_model.bin, a pickle" in message
+
+
+def test_out_that_is_not_writable_is_refused():
+    assert "choose another folder" in _refused("demo", "--out", "/proc/run")
+
+
+def test_ctrl_c_exits_with_130(tmp_path):
+    process = subprocess.Popen(
+        [XPASTE, "demo", "--out", tmp_path / "run", "--set", "source.steps=2"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"}, process_group=0,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "units.parquet").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2)  # into the start of Ray
+    process.send_signal(2)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "run the same command again to continue" in errors

@@ -1,0 +1,68 @@
+"""Each layer imports only from those below it; checked in fresh interpreters."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
+
+GROUND = ["errors", "rng", "records", "categories", "config", "fingerprints"]
+PURE = ["masks", "prompts", "selection", "backgrounds", "runs", "preview", "pool", "compose.shards",
+        "formats.coco", "embedded", "embedded.scenes", "models.folders", "models.grabcut",
+        "stages.segment"]  # fmt: skip
+MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
+
+
+def _loaded(modules):
+    """Which of torch and ray come along when the modules are imported."""
+    names = [f"xpaste_ray.{module}" for module in modules]
+    code = f"import sys\nfor name in {names}: __import__(name)\nprint({{'torch', 'ray'}} & set(sys.modules))"
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_ground_and_pure_layers_import_neither_torch_nor_ray():
+    assert _loaded(GROUND + PURE) == "set()"
+
+
+def test_models_and_stages_do_not_import_ray():
+    assert _loaded(MODELS) == "{'torch'}"
+
+
+def test_driver_of_the_pipelines_does_not_import_torch():
+    """Its memory is needed for the models' actors."""
+    assert (
+        _loaded(["pipelines.demo", "pipelines.ray_profile", "pipelines.sink", "pipelines.adapter"])
+        == "{'ray'}"
+    )
+
+
+LAYER_OF = {
+    **dict.fromkeys(["errors", "rng", "records", "categories", "config", "fingerprints"], 0),
+    **dict.fromkeys(["masks", "prompts", "selection", "backgrounds", "runs", "preview", "pool", "compose",
+                     "formats"], 1),
+    **dict.fromkeys(["models", "embedded"], 2),
+    "stages": 3,
+    "pipelines": 4,
+    **dict.fromkeys(["cli", "report"], 5),
+}  # fmt: skip
+
+
+def _package_imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("xpaste_ray."):
+            yield node.module.split(".")[1]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_module_imports_from_a_layer_above_it(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    assert own in LAYER_OF, f"{own} has no layer yet: give it one"
+    for imported in _package_imports(path):
+        assert LAYER_OF[imported] <= LAYER_OF[own], f"{path.name} imports {imported} from a layer above"
