@@ -29,9 +29,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="The run's folder; the same command continues it.")] = Path(
         "runs/demo"
     ),
-    preset: _INTERRUPTED = 130  # Ctrl-C, as typer and shells have it
-
-PresetOption = "demo",
+    preset: PresetOption = "demo",
     overrides: SetOption = None,
 ) -> None:
     """Run the whole chain: category names to a labelled COCO dataset, with the embedded models."""
@@ -53,9 +51,7 @@ PresetOption = "demo",
 
 
 @config_app.command("show")
-def config_show(preset: _INTERRUPTED = 130  # Ctrl-C, as typer and shells have it
-
-PresetOption = "demo", overrides: SetOption = None) -> None:
+def config_show(preset: PresetOption = "demo", overrides: SetOption = None) -> None:
     """Print what would run, as YAML."""
     from xpaste_ray.config import dump_settings, load_settings
 
