@@ -26,6 +26,7 @@ def start_ray(logical_cpus: int) -> None:
     if ray.is_initialized():
         return
     ray.init(
+        address="local",
         num_cpus=logical_cpus,
         num_gpus=0,
         object_store_memory=_OBJECT_STORE_BYTES,
