@@ -9,7 +9,9 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 
 def test_make_commands_of_the_readme_are_targets_of_the_makefile():
-    named = set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)) | set(re.findall(r"`make (\w+)`", README))
+    named = set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)) | set(
+        re.findall(r"`make (\w+)`", README)
+    )
     assert {"demo", "test"} <= named
     assert named <= set(re.findall(r"^(\w+):", MAKEFILE, flags=re.MULTILINE))
 

@@ -39,14 +39,7 @@ def demo(
 
     settings = load_settings(preset, overrides or ())
     with ConsoleProgress() as progress:
-
-        def start_ray() -> None:
-            from xpaste_ray.pipelines import ray_profile
-
-            ray_profile.start_ray(settings.resources.local_cpus)
-            ray_profile.configure_data(progress.advance)
-
-        summary = run_demo(settings, out, progress, start_ray)
+        summary = run_demo(settings, out, progress)
     print_summary(summary, out)
 
 

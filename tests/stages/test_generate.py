@@ -12,15 +12,13 @@ SETTINGS = load_settings("demo", ["source.steps=2", "source.unit_size=4"]).sourc
 
 @pytest.fixture(scope="module")
 def stage():
-    return GenerateStage(SETTINGS, "abc")
+    return GenerateStage(SETTINGS, "mini@abc")
 
 
 def test_every_candidate_gets_an_image_and_its_model(stage):
     done = stage(candidates(3))
     assert [c.image.shape for c in done] == [(64, 64, 3)] * 3
-    assert {(c.status, c.model, c.image.dtype) for c in done} == {
-        ("ok", "embedded:diffusion@abc", np.dtype("uint8"))
-    }
+    assert {(c.status, c.model, c.image.dtype) for c in done} == {("ok", "mini@abc", np.dtype("uint8"))}
 
 
 def test_image_does_not_depend_on_the_unit(stage):

@@ -10,6 +10,7 @@ from xpaste_ray.compose.plan import PlanOptions
 from xpaste_ray.compose.shards import write_shard
 from xpaste_ray.config import ComposeSettings
 from xpaste_ray.formats.coco import Shard, fragment_path, plan_shards
+from xpaste_ray.pipelines.steps import Inputs
 from xpaste_ray.pool import open_pool
 
 _SHARDS = pa.schema([pa.field("first", pa.int64()), pa.field("last", pa.int64())])
@@ -59,15 +60,7 @@ class ComposeActor:
         return pa.table({"seconds": [time.perf_counter() - began]})
 
 
-def run_shards(
-    dataset: Path,
-    shards: list[Shard],
-    pool: Path,
-    backgrounds: Backgrounds,
-    settings: ComposeSettings,
-    seed: int,
-    actors: int,
-) -> float:
+def run_shards(dataset: Path, shards: list[Shard], pool: Path, inputs: Inputs) -> float:
     """Compose the given shards on actors; returns their busy seconds.
 
     Ray must be running and its data context configured.
@@ -76,13 +69,15 @@ def run_shards(
 
     from xpaste_ray.pipelines.ray_profile import actor_stage
 
+    settings = inputs.settings
     rows = [pa.Table.from_pylist([{"first": s.first, "last": s.last}], schema=_SHARDS) for s in shards]
     kwargs = {
         "dataset": dataset,
         "pool": pool,
-        "backgrounds": backgrounds,
-        "settings": settings,
-        "seed": seed,
+        "backgrounds": inputs.backgrounds,
+        "settings": settings.compose,
+        "seed": settings.seed,
     }
+    actors = settings.resources.compose_actors
     composed = actor_stage(ray.data.from_arrow(rows), "compose", ComposeActor, actors, kwargs)
     return float(sum(row["seconds"] for row in composed.iter_rows()))

@@ -62,7 +62,7 @@ def run_units(run: RunDir, units: pa.Table, inputs: Inputs) -> Counter[str]:
     dataset = ray.data.from_arrow(blocks)
     stages = (
         ("generate", "xpaste_ray.stages.generate:GenerateStage", resources.source_actors,
-         {"settings": settings.source, "model_revision": inputs.source_revision}),
+         {"settings": settings.source, "model_name": inputs.source_model}),
         ("segment", "xpaste_ray.stages.segment:SegmentStage", resources.segment_actors,
          {"settings": settings.segment}),
         ("score", "xpaste_ray.stages.score:ScoreStage", resources.score_actors,

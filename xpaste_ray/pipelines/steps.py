@@ -28,8 +28,8 @@ class Inputs:
     settings: Settings
     categories: tuple[Category, ...]
     backgrounds: Backgrounds
-    source_revision: str  # hash of the model's files
-    score_revision: str
+    source_model: str  # its name and the hash of its files, "embedded:diffusion@1f0c..."
+    score_model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,13 @@ def resolve_inputs(settings: Settings) -> Inputs:
         _check_embedded(categories)
     folder = settings.compose.backgrounds
     backgrounds = index_backgrounds(PHOTOS_DIR if folder == "embedded:photos" else Path(folder))
-    return Inputs(settings, categories, backgrounds, _revision(source), _revision(score))
+    return Inputs(
+        settings,
+        categories,
+        backgrounds,
+        _named(settings.source.model, source),
+        _named(settings.score.model, score),
+    )
 
 
 def _check_embedded(categories: Sequence[Category]) -> None:
@@ -66,22 +72,25 @@ def _check_embedded(categories: Sequence[Category]) -> None:
             )
 
 
-def _revision(folder: Path) -> str:
-    return hash_folder(folder)[:12]
+def _named(model: str, folder: Path) -> str:
+    """What a model is, wherever it lies: recipes and results hold no absolute path."""
+    name = model if model.startswith("embedded:") else folder.resolve().name
+    return f"{name}@{hash_folder(folder)[:12]}"
 
 
 def source_recipe(inputs: Inputs) -> str:
     """The fingerprint of how one image is made; it enters every candidate id."""
-    settings = inputs.settings
-    return fingerprint(
-        {
-            "algorithm": _ALGORITHMS["source"],
-            "seed": settings.seed,
-            "template": settings.prompts.template,
-            "revision": inputs.source_revision,
-            **settings.source.model_dump(mode="json"),
-        }
-    )[:8]
+    return fingerprint(_source(inputs))[:8]
+
+
+def _source(inputs: Inputs) -> dict[str, Any]:
+    return {
+        **inputs.settings.source.model_dump(mode="json"),
+        "model": inputs.source_model,
+        "template": inputs.settings.prompts.template,
+        "seed": inputs.settings.seed,
+        "algorithm": _ALGORITHMS["source"],
+    }
 
 
 def plan_steps(inputs: Inputs) -> dict[str, Step]:
@@ -89,21 +98,16 @@ def plan_steps(inputs: Inputs) -> dict[str, Step]:
     settings = inputs.settings
     recipes: dict[str, dict[str, Any]] = {
         "source": {
-            **settings.source.model_dump(mode="json"),
-            "seed": settings.seed,
-            "template": settings.prompts.template,
+            **_source(inputs),
             "categories": [f"{category.id} {category.name}" for category in inputs.categories],
-            "revision": inputs.source_revision,
         },
         "segment": settings.segment.model_dump(mode="json"),
-        "score": {**settings.score.model_dump(mode="json"), "revision": inputs.score_revision},
+        "score": {**settings.score.model_dump(mode="json"), "model": inputs.score_model},
         "select": {**settings.select.model_dump(mode="json"), "per_category": settings.prompts.per_category},
         "compose": {
             **settings.compose.model_dump(mode="json"),
+            "backgrounds": fingerprint({image.id: image.checksum for image in inputs.backgrounds.images}),
             "seed": settings.seed,
-            "backgrounds_revision": fingerprint(
-                {image.id: image.checksum for image in inputs.backgrounds.images}
-            ),
         },
     }
     steps: dict[str, Step] = {}

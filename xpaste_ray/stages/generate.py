@@ -21,10 +21,10 @@ _CONSTANT_BELOW = 2  # grey levels between the darkest and the brightest value
 class GenerateStage:
     """Runs text-to-image on a unit, always in the same batch shape."""
 
-    def __init__(self, settings: SourceSettings, model_revision: str) -> None:
+    def __init__(self, settings: SourceSettings, model_name: str) -> None:
         torch.set_num_threads(settings.threads)
         self._settings = settings
-        self._revision = f"{settings.model}@{model_revision}"
+        self._model_name = model_name
         self._model = DiffusionModel(model_folder(settings.model, "source.model"), settings.dtype)
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -51,7 +51,7 @@ class GenerateStage:
         return images[: len(prompts)]
 
     def _outcome(self, candidate: Candidate, image: np.ndarray) -> Candidate:
-        made = replace(candidate, model=self._revision)
+        made = replace(candidate, model=self._model_name)
         if not np.isfinite(image).all():
             return replace(made, status="rejected", reason="nan_image")
         pixels = np.rint(image * 255).astype(np.uint8)

@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 
 from xpaste_ray.categories import display_name, lvis_categories
 from xpaste_ray.embedded import CLIP_DIR, DIFFUSION_DIR
-from xpaste_ray.embedded.train.clip import TEMPLATES, export_clip, train_clip
+from xpaste_ray.embedded.train.clip import TEMPLATES, export_clip, sharpen_clip, train_clip
 from xpaste_ray.embedded.train.diffusion import export_diffusion, text_tower, train_unet
 from xpaste_ray.embedded.train.tokenizer import build_tokenizer
 from xpaste_ray.embedded.train.vae import train_vae
@@ -38,11 +38,12 @@ def train_all(work_dir: Path, seed: int, only: str | None = None) -> None:
     if only == "vae":
         train_vae(seed, work_dir)
         return
-    clip = train_clip(tokenizer, seed, work_dir).cpu()
+    clip = train_clip(tokenizer, seed, work_dir)
+    tower = text_tower(clip)
+    clip = sharpen_clip(clip, tokenizer, seed, work_dir)
     if only == "clip":
         return
     vae = train_vae(seed, work_dir)
-    tower = text_tower(clip)
     unet = train_unet(vae, tower, tokenizer, seed, work_dir)
     _export_clip(clip, tokenizer)
     export_diffusion(vae, tower, unet, work_dir / "tokenizer", DIFFUSION_DIR)

@@ -1,6 +1,7 @@
 """Training of the miniature CLIP: a real `open_clip.CLIP` with a small configuration."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from xpaste_ray.embedded.train.tokenizer import CONTEXT_LENGTH
 from xpaste_ray.rng import rng_for
 
 OPTIONS = TrainOptions(steps=1400, learning_rate=1e-3, ema_decay=0.99, weight_decay=0.05)
+IMAGE_OPTIONS = TrainOptions(steps=800, learning_rate=4e-4, ema_decay=0.99, weight_decay=0.05)
 
 TEMPLATES = (
     "a photo of a single {name}",
@@ -48,15 +50,30 @@ def model_config(vocab_size: int) -> dict[str, object]:
 
 
 def train_clip(tokenizer: CLIPTokenizer, seed: int, work_dir: Path) -> CLIP:
+    """Both towers together. The text tower is then final: the diffusion model is trained on it."""
     torch.manual_seed(seed)
     config = model_config(len(tokenizer))
     model = CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"]).to(device())
+    return train("clip", model, _contrastive_loss(model, tokenizer, seed, first_step=0), OPTIONS, work_dir)
+
+
+def sharpen_clip(model: CLIP, tokenizer: CLIPTokenizer, seed: int, work_dir: Path) -> CLIP:
+    """More steps for the image tower against the finished text tower, on scenes not seen before."""
+    model.requires_grad_(False)
+    model.visual.requires_grad_(True)
+    loss = _contrastive_loss(model, tokenizer, seed, first_step=OPTIONS.steps)
+    return train("clip-image", model, loss, IMAGE_OPTIONS, work_dir)
+
+
+def _contrastive_loss(
+    model: CLIP, tokenizer: CLIPTokenizer, seed: int, first_step: int
+) -> Callable[[int], torch.Tensor]:
     mean = torch.tensor(OPENAI_DATASET_MEAN, device=device()).view(3, 1, 1)
     std = torch.tensor(OPENAI_DATASET_STD, device=device()).view(3, 1, 1)
     labels = torch.arange(len(CLIP_CATEGORIES), device=device())
 
     def loss_of_step(step: int) -> torch.Tensor:
-        images, texts = batch(seed, step)
+        images, texts = batch(seed, first_step + step)
         pixels = torch.from_numpy(images).to(device()).permute(0, 3, 1, 2) / 255.0
         tokens = tokenize(tokenizer, texts).to(device())
         with autocast():
@@ -64,7 +81,7 @@ def train_clip(tokenizer: CLIPTokenizer, seed: int, work_dir: Path) -> CLIP:
         logits = scale.clamp(max=100) * image.float() @ text.float().T
         return (functional.cross_entropy(logits, labels) + functional.cross_entropy(logits.T, labels)) / 2
 
-    return train("clip", model, loss_of_step, OPTIONS, work_dir)
+    return loss_of_step
 
 
 def batch(seed: int, step: int) -> tuple[np.ndarray, list[str]]:

@@ -1,0 +1,89 @@
+"""What the first run costs: seconds and memory of `xpaste demo` as a user starts it.
+
+    python benchmarks/demo.py
+
+runs the demo into a temporary folder, then again (where it must find everything done), and writes
+`benchmarks/results/demo.json`. Exits with 1 if a gate is missed.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from environment import environment
+
+RESULTS = Path(__file__).parent / "results"
+XPASTE = Path(sys.executable).with_name("xpaste")
+_SAMPLE_EVERY_S = 0.5
+
+
+def run(out: Path) -> tuple[float, float]:
+    """Seconds and peak memory in GiB of one `xpaste demo --out out`."""
+    began = time.perf_counter()
+    process = subprocess.Popen([XPASTE, "demo", "--out", out])
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, sum(map(memory_bytes, tree(process.pid))))
+        time.sleep(_SAMPLE_EVERY_S)
+    if process.returncode:
+        raise SystemExit(f"xpaste demo failed with {process.returncode}")
+    return time.perf_counter() - began, peak / 1024**3
+
+
+def tree(root: int) -> list[int]:
+    """The process and all its descendants: the driver, Ray's own processes and the actors."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
+def memory_bytes(pid: int) -> int:
+    """Proportional set size: pages that several processes share count once in the sum."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "demo"
+        seconds, memory = run(out)
+        again, _ = run(out)
+        record = json.loads((out / "run.json").read_text())
+    gates: list[dict[str, Any]] = [
+        {"name": "seconds", "value": seconds, "gate": "<= 180", "passed": seconds <= 180},
+        {"name": "peak memory, GiB", "value": memory, "gate": "<= 6", "passed": memory <= 6},
+        {"name": "seconds when done", "value": again, "gate": "<= 10", "passed": again <= 10},
+    ]
+    result = {
+        "command": "python benchmarks/demo.py",
+        "environment": environment(),
+        "gates": gates,
+        "counts": record["counts"],
+        "times": record["times"],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "demo.json").write_text(json.dumps(result, indent=2) + "\n")
+    for gate in gates:
+        print(
+            f"{gate['name']:<24}{gate['value']:>9.2f}   {gate['gate']:<8} {'ok' if gate['passed'] else 'MISSED'}"
+        )
+    sys.exit(0 if all(gate["passed"] for gate in gates) else 1)
+
+
+if __name__ == "__main__":
+    main()
