@@ -12,11 +12,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from environment import environment
+from measuring import Gate, finish
 
-RESULTS = Path(__file__).parent / "results"
 XPASTE = Path(sys.executable).with_name("xpaste")
 _SAMPLE_EVERY_S = 0.5
 
@@ -64,25 +62,12 @@ def main() -> None:
         seconds, memory = run(out)
         again, _ = run(out)
         record = json.loads((out / "run.json").read_text())
-    gates: list[dict[str, Any]] = [
-        {"name": "seconds", "value": seconds, "gate": "<= 180", "passed": seconds <= 180},
-        {"name": "peak memory, GiB", "value": memory, "gate": "<= 6", "passed": memory <= 6},
-        {"name": "seconds when done", "value": again, "gate": "<= 10", "passed": again <= 10},
+    gates = [
+        Gate("seconds", seconds, "<=", 180),
+        Gate("peak memory, GiB", memory, "<=", 6),
+        Gate("seconds when done", again, "<=", 10),
     ]
-    result = {
-        "command": "python benchmarks/demo.py",
-        "environment": environment(),
-        "gates": gates,
-        "counts": record["counts"],
-        "times": record["times"],
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "demo.json").write_text(json.dumps(result, indent=2) + "\n")
-    for gate in gates:
-        print(
-            f"{gate['name']:<24}{gate['value']:>9.2f}   {gate['gate']:<8} {'ok' if gate['passed'] else 'MISSED'}"
-        )
-    sys.exit(0 if all(gate["passed"] for gate in gates) else 1)
+    finish("demo", gates, {"counts": record["counts"], "times": record["times"]})
 
 
 if __name__ == "__main__":

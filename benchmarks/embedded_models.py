@@ -6,16 +6,13 @@ writes `benchmarks/results/embedded_models.json` and the picture `embedded_model
 every category), prints a table, and exits with 1 if a gate is missed.
 """
 
-import json
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from environment import environment
+from measuring import RESULTS, Gate, finish
 
 from xpaste_ray.categories import display_name, lvis_categories, pick_categories
 from xpaste_ray.config import Settings, load_settings
@@ -32,7 +29,6 @@ from xpaste_ray.stages.generate import GenerateStage
 from xpaste_ray.stages.score import ScoreStage
 from xpaste_ray.stages.segment import SegmentStage
 
-RESULTS = Path(__file__).parent / "results"
 SEED = 20_260_000  # no training draw and no preset uses it
 THREADS = 2
 SCENES_PER_CATEGORY = 20
@@ -187,38 +183,20 @@ def main() -> None:
     clip_model = ClipModel(CLIP_DIR)
     clip, grabcut = measure_clip(clip_model), measure_grabcut()
     diffusion, chain, grid = measure_chain(settings, clip_model)
-    gates = [
-        ("CLIP top-1", clip["top1"], ">=", 0.95),
-        ("CLIP AUC", clip["auc"], ">=", 0.97),
-        ("diffusion recognised", diffusion["recognised"], ">=", 0.75),
-        ("GrabCut IoU, plain", grabcut["iou_plain"], ">=", 0.85),
-        ("GrabCut IoU, shaded", grabcut["iou_shaded"], ">=", 0.85),
-        ("chain kept", chain["kept_fraction"], ">=", 0.60),
-        ("diffusion s/image", diffusion["seconds_per_image"], "<=", 0.6),
-        ("models MB", folder_mb(), "<=", 48.0),
-    ]
-    rows = [
-        {"name": name, "value": value, "gate": f"{sign} {limit}",
-         "passed": value >= limit if sign == ">=" else value <= limit}
-        for name, value, sign, limit in gates
-    ]  # fmt: skip
-    result = {
-        "command": "python benchmarks/embedded_models.py",
-        "environment": environment(),
-        "gates": rows,
-        "clip": clip,
-        "diffusion": diffusion,
-        "grabcut": grabcut,
-        "chain": chain,
-    }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "embedded_models.json").write_text(json.dumps(result, indent=2) + "\n")
     (RESULTS / "embedded_models.png").write_bytes(encode_png(grid))
-    for row in rows:
-        print(
-            f"{row['name']:<24}{row['value']:>9.3f}   {row['gate']:<8} {'ok' if row['passed'] else 'MISSED'}"
-        )
-    sys.exit(0 if all(row["passed"] for row in rows) else 1)
+    gates = [
+        Gate("CLIP top-1", clip["top1"], ">=", 0.95),
+        Gate("CLIP AUC", clip["auc"], ">=", 0.97),
+        Gate("diffusion recognised", diffusion["recognised"], ">=", 0.75),
+        Gate("GrabCut IoU, plain", grabcut["iou_plain"], ">=", 0.85),
+        Gate("GrabCut IoU, shaded", grabcut["iou_shaded"], ">=", 0.85),
+        Gate("chain kept", chain["kept_fraction"], ">=", 0.60),
+        Gate("diffusion s/image", diffusion["seconds_per_image"], "<=", 0.6),
+        Gate("models MB", folder_mb(), "<=", 48.0),
+    ]
+    details = {"clip": clip, "diffusion": diffusion, "grabcut": grabcut, "chain": chain}
+    finish("embedded_models", gates, details)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""What every benchmark shares: the machine it ran on, its gates, its result file."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = (
+    "xpaste-ray", "torch", "diffusers", "transformers", "open_clip_torch", "opencv-python", "numpy",
+    "pyarrow", "ray",
+)  # fmt: skip
+
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A measured value and the bound that it must keep; `sign` is "<=" or ">="."""
+
+    name: str
+    value: float
+    sign: str
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        return self.value >= self.limit if self.sign == ">=" else self.value <= self.limit
+
+
+def finish(script: str, gates: list[Gate], details: dict[str, Any]) -> None:
+    """Write `results/<script>.json`, print the gates, and exit with 1 if one is missed."""
+    result = {
+        "command": f"python benchmarks/{script}.py",
+        "environment": environment(),
+        "gates": [
+            {
+                "name": gate.name,
+                "value": gate.value,
+                "gate": f"{gate.sign} {gate.limit:g}",
+                "passed": gate.passed,
+            }
+            for gate in gates
+        ],
+        **details,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{script}.json").write_text(json.dumps(result, indent=2) + "\n")
+    for gate in gates:
+        outcome = "ok" if gate.passed else "MISSED"
+        print(f"{gate.name:<24}{gate.value:>9.3f}   {gate.sign} {gate.limit:<7g} {outcome}")
+    sys.exit(0 if all(gate.passed for gate in gates) else 1)
+
+
+def environment() -> dict[str, Any]:
+    """Processor, cores, memory, device, packages and the commit, without the host's name."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(_memory_bytes() / 1024**3, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    return done.stdout.strip() or "unknown"
