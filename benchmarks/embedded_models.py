@@ -102,7 +102,8 @@ def measure_chain(clip: ClipModel, run: RunDir) -> tuple[dict[str, Any], dict[st
         images = generate(wanted)
         seconds += time.perf_counter() - began
         made += images
-        write_unit(run, row | {"candidates": [candidate_to_dict(c) for c in score(segment(images))]})
+        scored = score(segment(images))
+        write_unit(run, row | {"candidates": [candidate_to_dict(c) for c in scored]}, "benchmark")
     counts = pool.select_and_seal(run, pool.compact_scores(run, units), inputs, plan_steps(inputs)["select"])
     chain = {**counts, "min_clip_logit": settings.select.min_clip_logit}
     return _recognition(clip, made) | {"seconds_per_image": seconds / len(made)}, chain, picture(made)
@@ -110,7 +111,7 @@ def measure_chain(clip: ClipModel, run: RunDir) -> tuple[dict[str, Any], dict[st
 
 def _recognition(clip: ClipModel, made: list[Candidate]) -> dict[str, Any]:
     """How many images CLIP takes for their category, among all categories that it knows."""
-    logits = clip.embed_images([candidate.image for candidate in made]) @ _texts(clip, CLIP_CATEGORIES).T
+    logits = clip.embed_images([_shown(candidate) for candidate in made]) @ _texts(clip, CLIP_CATEGORIES).T
     found = [CLIP_CATEGORIES[best] for best in logits.argmax(axis=1)]
     hits: dict[str, list[bool]] = {}
     for candidate, name in zip(made, found, strict=True):
@@ -126,11 +127,17 @@ def _recognition(clip: ClipModel, made: list[Candidate]) -> dict[str, Any]:
     }
 
 
+def _shown(candidate: Candidate) -> np.ndarray:
+    """The image, or a white one where none could be made."""
+    blank = np.full((SIDE_PX, SIDE_PX, 3), 255, np.uint8)
+    return blank if candidate.image is None else candidate.image
+
+
 def picture(made: list[Candidate]) -> np.ndarray:
     """All categories in two bands, `PICTURE_SEEDS` images each, one below the other, twice as large."""
     by_category: dict[str, list[np.ndarray]] = {}
     for candidate in made:
-        by_category.setdefault(candidate.prompt.category, []).append(candidate.image)
+        by_category.setdefault(candidate.prompt.category, []).append(_shown(candidate))
     columns = [np.concatenate(images[:PICTURE_SEEDS]) for images in by_category.values()]
     half = (len(columns) + 1) // 2
     bands = [np.concatenate(columns[i : i + half], axis=1) for i in (0, half)]

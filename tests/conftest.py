@@ -60,7 +60,7 @@ def make_pool(tmp_path: Path) -> Callable[..., Pool]:
                                                  "scores": [("clip_logit", 30.0)], "embedding": None}]}
                 )  # fmt: skip
                 scores.append(head | {"candidate_status": "ok"} | proposal | {"clip_logit": 30.0})
-        write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES))
+        write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES), "test")
         kept = pa.Table.from_pylist(scores, schema=SCORES)
         assert seal_pool(kept, run.unit_file, CATEGORIES, 256, "f" * 16, run.pools / "pool") == []
         return open_pool(run.pools / "pool")

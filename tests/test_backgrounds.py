@@ -30,11 +30,15 @@ def test_unreadable_files_are_rejected_with_a_reason(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "empty.jpg").touch()
+    Image.effect_noise((64, 64), 50).save(tmp_path / "torn.jpg")
+    torn = (tmp_path / "torn.jpg").read_bytes()
+    (tmp_path / "torn.jpg").write_bytes(torn[: len(torn) // 2])
     found = index_backgrounds(tmp_path)
     assert len(found) == 1
     assert dict(found.rejected) == {
         "text.png": "unreadable_background",
         "empty.jpg": "unreadable_background",
+        "torn.jpg": "unreadable_background",
     }
 
 

@@ -19,6 +19,12 @@ def test_differences_name_the_setting():
     ]
 
 
+def test_long_lists_show_what_came_and_went():
+    assert differences({"names": ["a", "b", "c"]}, {"names": ["b", "c", "d"]}) == [
+        'names: removed ["a"], added ["d"]'
+    ]
+
+
 def test_folder_hash_follows_names_and_bytes(tmp_path):
     (tmp_path / "a").write_text("1")
     first = hash_folder(tmp_path)

@@ -5,11 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpaste_ray.config import SelectSettings
 from xpaste_ray.errors import SchemaError
 from xpaste_ray.records import SCORES
-from xpaste_ray.selection import SelectionRule, select
+from xpaste_ray.selection import select
 
-RULE = SelectionRule(min_clip_logit=21, tolerance=1, min_area_fraction=0.05, max_area_fraction=0.95)
+RULE = SelectSettings(
+    min_clip_logit=21, tolerance=1, min_area_fraction=0.05, max_area_fraction=0.95, max_side_px=256
+)
 
 
 def _table(*rows):
@@ -81,6 +84,12 @@ def test_best_proposal_wins_and_ties_break_by_method_name():
 
 def test_candidate_is_rejected_for_its_best_proposals_reason():
     table = _table(("a", 1, "x", 10, 0.5, None), ("a", 1, "y", 30, 0.01, None))
+    assert _outcome(table)[1][("candidate", "a")] == "area_too_small"
+
+
+def test_failed_proposal_does_not_lend_its_reason_to_the_candidate():
+    """The other proposal was scored, so it is the best one."""
+    table = _table(("a", 1, "x", None, 0.0, "segmentation_failed"), ("a", 1, "y", 30, 0.01, None))
     assert _outcome(table)[1][("candidate", "a")] == "area_too_small"
 
 

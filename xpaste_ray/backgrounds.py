@@ -5,14 +5,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.fingerprints import hash_file
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _FORMATS = ("JPEG", "PNG", "WEBP")  # nothing else is opened, whatever a file calls itself
-_EXIF_ORIENTATION = 0x0112
 _MAX_PIXELS = 100_000_000
 
 
@@ -38,15 +37,11 @@ class Backgrounds:
 
     def load(self, background_id: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB, EXIF rotation applied. RowError "unreadable_background"."""
-        data = np.fromfile(self.folder / background_id, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        if image is None:
-            raise RowError("unreadable_background", background_id)
-        return image[..., ::-1]
+        return _decode(self.folder / background_id)
 
 
 def index_backgrounds(folder: Path) -> Backgrounds:
-    """List a folder's JPEG, PNG and WebP images, subfolders included, and read their headers.
+    """List a folder's JPEG, PNG and WebP images, subfolders included, and decode each once.
 
     ConfigError if the folder is missing or holds no usable image.
     """
@@ -56,7 +51,9 @@ def index_backgrounds(folder: Path) -> Backgrounds:
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES):
         name = path.relative_to(folder).as_posix()
         try:
-            images.append(Background(name, _size_hw(path), hash_file(path)))
+            _check_header(path)
+            height, width = _decode(path).shape[:2]
+            images.append(Background(name, (height, width), hash_file(path)))
         except RowError as error:
             rejected.append((name, error.reason))
     if not images:
@@ -65,16 +62,21 @@ def index_backgrounds(folder: Path) -> Backgrounds:
     return Backgrounds(folder, tuple(images), tuple(rejected))
 
 
-def _size_hw(path: Path) -> tuple[int, int]:
-    """The image's size after EXIF rotation, from its header alone."""
+def _check_header(path: Path) -> None:
+    """Refuse other formats and huge images before a pixel is allocated."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
             width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
     except Image.DecompressionBombError:
         raise RowError("too_many_pixels") from None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError):
         raise RowError("unreadable_background") from None
     if width * height > _MAX_PIXELS:
         raise RowError("too_many_pixels")
-    return (width, height) if turned else (height, width)
+
+
+def _decode(path: Path) -> np.ndarray:
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise RowError("unreadable_background", path.name)
+    return image[..., ::-1]

@@ -2,10 +2,11 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from xpaste_ray.errors import ConfigError
 
@@ -23,6 +24,28 @@ class Category:
     frequency: str | None = None
 
 
+def category_to_coco(category: Category) -> dict[str, Any]:
+    """A `categories` entry of COCO and LVIS files; what is not known is left out."""
+    entry: dict[str, Any] = {"id": category.id, "name": category.name}
+    optional = {
+        "synonyms": list(category.synonyms),
+        "def": category.definition,
+        "frequency": category.frequency,
+    }
+    return entry | {key: value for key, value in optional.items() if value}
+
+
+def category_from_coco(entry: Mapping[str, Any]) -> Category:
+    """The inverse of `category_to_coco`; other keys are ignored."""
+    return Category(
+        entry["id"],
+        entry["name"],
+        tuple(entry.get("synonyms", ())),
+        entry.get("def", ""),
+        entry.get("frequency"),
+    )
+
+
 def display_name(name: str) -> str:
     """The name as it stands in a prompt: underscores become spaces (X-Paste, generation scripts)."""
     return name.replace("_", " ")
@@ -32,9 +55,7 @@ def display_name(name: str) -> str:
 def lvis_categories() -> tuple[Category, ...]:
     """The 1,203 categories of LVIS v1, by id."""
     rows = json.loads(_LVIS_FILE.read_text(encoding="utf-8"))
-    return tuple(
-        Category(row["id"], row["name"], tuple(row["synonyms"]), row["def"], row["frequency"]) for row in rows
-    )
+    return tuple(map(category_from_coco, rows))
 
 
 def pick_categories(vocabulary: Sequence[Category], names: Iterable[str]) -> tuple[Category, ...]:

@@ -4,20 +4,45 @@ Every section is the recipe of one step, so what a step's fingerprint covers can
 Only `resources` is in no recipe: where and how wide a run goes never changes a byte of it.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from xpaste_ray.categories import did_you_mean
 from xpaste_ray.errors import ConfigError
 
 PRESETS_DIR = Path(__file__).resolve().parent / "presets"
 
+ACTOR_CPUS = 0.1
+"""Logical CPUs of one actor: a share so small that the pools leave room for the tasks between them."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _usable_template(template: str) -> str:
+    """A template has {name} and no other field."""
+    try:
+        if template.format(name="\0") == template.format(name=""):
+            raise ValueError("has no {name}")
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"has the unknown field {{{error.args[0]}}}; only {{name}} is filled in") from None
+    return template
+
+
+Template = Annotated[str, AfterValidator(_usable_template)]
 
 
 class _Section(BaseModel):
@@ -28,9 +53,14 @@ class CategorySettings(_Section):
     vocabulary: Literal["lvis"]
     names: Literal["all"] | tuple[str, ...]
 
+    @field_validator("names", mode="before")
+    @classmethod
+    def _one_name(cls, names: Any) -> Any:
+        return (names,) if isinstance(names, str) and names != "all" else names
+
 
 class PromptSettings(_Section):
-    template: Annotated[str, Field(pattern=r"\{name\}")]
+    template: Template
     per_category: PositiveInt
 
 
@@ -57,7 +87,7 @@ class ScoreSettings(_Section):
     """CLIP. `model` is "embedded:clip" or a local open_clip folder with safetensors."""
 
     model: str
-    template: Annotated[str, Field(pattern=r"\{name\}")]
+    template: Template
     micro_batch: PositiveInt
     threads: PositiveInt
 
@@ -112,6 +142,17 @@ class ResourceSettings(_Section):
     segment_actors: PositiveInt
     score_actors: PositiveInt
     compose_actors: PositiveInt
+
+    @model_validator(mode="after")
+    def _pools_leave_room(self) -> "ResourceSettings":
+        pools = max(self.source_actors + self.segment_actors + self.score_actors, self.compose_actors)
+        needed = pools * ACTOR_CPUS + 1
+        if needed > self.local_cpus:
+            raise ValueError(
+                f"{pools} actors need local_cpus={math.ceil(needed)}, or Ray would wait for ever "
+                f"with local_cpus={self.local_cpus}"
+            )
+        return self
 
 
 class Settings(_Section):
@@ -175,4 +216,5 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _explain(detail: Any) -> str:
     field = ".".join(str(part) for part in detail["loc"]) or "settings"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}, got {detail['input']!r}" if detail["loc"] else f"{field}: {message}"
+    whole_section = isinstance(detail["input"], dict)
+    return f"{field}: {message}" if whole_section else f"{field}: {message}, got {detail['input']!r}"

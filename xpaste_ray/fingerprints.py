@@ -38,6 +38,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             lines += differences(before, after, f"{prefix}{key}.")
+        elif isinstance(before, list) and isinstance(after, list) and before != after and len(before) > 2:
+            removed = [value for value in before if value not in after]
+            added = [value for value in after if value not in before]
+            lines.append(f"{prefix}{key}: removed {_short(removed)}, added {_short(added)}")
         elif before != after:
             lines.append(f"{prefix}{key}: {_short(before)} -> {_short(after)}")
     return lines

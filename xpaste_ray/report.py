@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -67,10 +67,11 @@ def print_summary(summary: "Summary", out: Path) -> None:
     else:
         console.print(_stage_table(summary))
     console.print(_outcome_table(counts))
-    missing = counts["categories"]["without_instances"]
-    if missing:
-        console.print(f"[yellow]no instance of[/]: {', '.join(missing)}")
-    console.print(f"{counts['images']} images with {counts['annotations']} annotations", highlight=False)
+    for category in counts["categories"]["without_instances"]:
+        console.print(f"[yellow]no instance of {category}")
+    for name, reason in counts["backgrounds"]["rejected"].items():
+        console.print(f"[yellow]background {name}: {reason}")
+    console.print(f"{counts['dataset']['images']} images", highlight=False)
     for name in ("dataset/images", "dataset/annotations.json", "preview.jpg"):
         console.print(f"  {out / name}", highlight=False, soft_wrap=True)
 
@@ -85,14 +86,18 @@ def _stage_table(summary: "Summary") -> Table:
     return table
 
 
-def _outcome_table(counts: Mapping[str, Mapping[str, object]]) -> Table:
+def _outcome_table(counts: Mapping[str, Any]) -> Table:
     table = Table()
     for column in ("", "made", "kept", "rejected"):
         table.add_column(column, justify="right" if column in ("made", "kept") else "left")
     for kind in ("candidates", "proposals"):
         outcome = counts[kind]
-        rejected = outcome["rejected"]
-        assert isinstance(rejected, Mapping)
-        reasons = ", ".join(f"{reason} {number}" for reason, number in rejected.items()) or "none"
-        table.add_row(kind, str(outcome["made"]), str(outcome["kept"]), reasons)
+        table.add_row(kind, str(outcome["made"]), str(outcome["kept"]), _reasons(outcome["rejected"]))
+    dataset = counts["dataset"]
+    left_out = {reason: dataset[reason] for reason in ("hidden", "occluded") if dataset.get(reason)}
+    table.add_row("annotations", str(dataset["placed"]), str(dataset["annotations"]), _reasons(left_out))
     return table
+
+
+def _reasons(rejected: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {number}" for reason, number in rejected.items()) or "none"

@@ -10,10 +10,12 @@ dataset/                      the composed images and their annotations
 """
 
 import errno
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import differences
 
 MIN_FREE_BYTES = 2 * 1024**3
+
+_ASIDE = ".*.aside"
+_RECIPE = b"xpaste_ray.recipe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +78,40 @@ class RunDir:
         return self.candidates / f"{unit_id}.parquet"
 
 
-def open_run(root: Path) -> RunDir:
-    """Make the run's directory and check that it can be worked in.
+@contextmanager
+def open_run(root: Path) -> Iterator[RunDir]:
+    """Make the run's directory, check that it can be worked in, and keep others out meanwhile.
 
-    ConfigError if it cannot be written or has less than 2 GiB free.
+    ConfigError if it cannot be written, has less than 2 GiB free, or if another process works in it.
+    The kernel lets go of the lock when the process ends, however it ends.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        probe = root / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        lock = (root / ".lock").open("a")
     except OSError as error:
         hint = "is not a directory" if error.errno in (errno.EEXIST, errno.ENOTDIR) else "is not writable"
         raise ConfigError(f"--out {root} {hint} ({error.strerror}): choose another folder") from None
-    free = shutil.disk_usage(root).free
-    if free < MIN_FREE_BYTES:
-        raise ConfigError(
-            f"--out {root}: only {free / 1024**3:.2f} GiB of disk are free and 2 GiB are needed: "
-            "free some space or choose another folder"
-        )
-    for leftover in root.rglob(".*.aside"):  # a killed run's half-written files
-        leftover.unlink(missing_ok=True)
-    return RunDir(root)
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"--out {root}: another xpaste is at work there: wait for it, or stop it"
+            ) from None
+        free = shutil.disk_usage(root).free
+        if free < MIN_FREE_BYTES:
+            raise ConfigError(
+                f"--out {root}: only {free / 1024**3:.2f} GiB of disk are free and 2 GiB are needed: "
+                "free some space or choose another folder"
+            )
+        yield RunDir(root)
+
+
+def remove_leftovers(run: RunDir) -> None:
+    """Remove files that a killed run left half-written."""
+    folders = (run.candidates, run.scores.parent, run.pools, run.dataset)
+    for path in (*run.root.glob(_ASIDE), *(path for folder in folders for path in folder.rglob(_ASIDE))):
+        path.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -108,10 +125,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def aside_of(path: Path) -> Path:
+    """Where a file is written before it is renamed into place; no two processes share one."""
+    return path.with_name(f".{path.name}.{os.getpid()}.aside")
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that it is either absent or complete: aside, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    aside = aside_of(path)
     aside.write_bytes(data)
     aside.replace(path)
 
@@ -120,11 +142,24 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """One whole Parquet file; the same table gives the same bytes."""
+def write_parquet(path: Path, table: pa.Table, recipe: str = "") -> None:
+    """One whole Parquet file; the same table gives the same bytes.
+
+    `recipe`, the fingerprint of the step that made it, is kept in the file's schema.
+    """
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    schema = table.schema.with_metadata({_RECIPE: recipe.encode()}) if recipe else table.schema
+    pq.write_table(table.cast(schema), sink, compression="zstd")
     write_whole(path, sink.getvalue().to_pybytes())
+
+
+def is_made_by(path: Path, recipe: str) -> bool:
+    """Whether a Parquet file is there, whole, and made by this recipe."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return False
+    return bool(metadata.get(_RECIPE) == recipe.encode())
 
 
 def check_steps(run: RunDir, steps: Mapping[str, Mapping[str, Any]]) -> None:
@@ -135,14 +170,14 @@ def check_steps(run: RunDir, steps: Mapping[str, Mapping[str, Any]]) -> None:
     if not run.run_json.exists():
         return
     made = read_json(run.run_json).get("steps", {})
-    lines = [
+    lines = {
         f"  {line}"
         for name, settings in steps.items()
         if name in made
-        for line in differences(made[name]["settings"], settings, f"{name}.")
-    ]
+        for line in differences(made[name]["settings"], settings)
+    }
     if lines:
         raise ConfigError(
-            f"{run.root} was made with other settings:\n" + "\n".join(lines) + "\n"
+            f"{run.root} was made with other settings:\n" + "\n".join(sorted(lines)) + "\n"
             "Use those settings, or another --out."
         )

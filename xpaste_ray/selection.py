@@ -12,15 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xpaste_ray.config import SelectSettings
 from xpaste_ray.records import REJECTS, SCORES, check_schema, instance_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectionRule:
-    min_clip_logit: float
-    tolerance: float
-    min_area_fraction: float
-    max_area_fraction: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +26,7 @@ class Selection:
     proposals: int
 
 
-def select(scores: pa.Table, rule: SelectionRule) -> Selection:
+def select(scores: pa.Table, rule: SelectSettings) -> Selection:
     """Decide every proposal and every candidate of a `SCORES` table.
 
     One proposal of a candidate is kept at most. For both kinds kept + rejected = made.
@@ -42,23 +35,24 @@ def select(scores: pa.Table, rule: SelectionRule) -> Selection:
     scores = scores.sort_by(
         [(name, "ascending") for name in ("category_id", "index", "candidate_id", "method", "ordinal")]
     )
-    reasons = _reasons(scores, rule)
-    kept = scores.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
-    rejects, candidates = _rejects(scores, reasons)
-    proposals = pc.sum(pc.is_valid(scores["method"])).as_py() or 0
-    return Selection(kept, rejects, candidates, proposals)
-
-
-def _reasons(scores: pa.Table, rule: SelectionRule) -> list[str | None]:
-    """Why each row is not kept, or None."""
     logits = scores["clip_logit"].to_numpy(zero_copy_only=False).astype(np.float64)
-    areas = scores["area_fraction"].to_numpy(zero_copy_only=False).astype(np.float64)
     usable = pc.equal(scores["status"], "ok").fill_null(False).to_numpy() & np.isfinite(logits)
-    comparable = np.where(usable, logits, -np.inf)
-    bar = _bars(scores["category_id"].to_numpy(), comparable, rule)
-    best = _is_best(scores["candidate_id"].to_pylist(), comparable)
+    logits = np.where(usable, logits, -np.inf)
+    best = _is_best(scores["candidate_id"].to_pylist(), logits)
+    reasons = _reasons(scores, logits, best, rule)
+    kept = scores.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
+    proposals = pc.sum(pc.is_valid(scores["method"])).as_py() or 0
+    return Selection(kept, _rejects(scores, reasons, best), int(best.sum()), proposals)
+
+
+def _reasons(
+    scores: pa.Table, logits: np.ndarray, best: np.ndarray, rule: SelectSettings
+) -> list[str | None]:
+    """Why each row is not kept, or None. `logits` is -inf where a row has no usable score."""
+    areas = scores["area_fraction"].to_numpy(zero_copy_only=False).astype(np.float64)
+    bar = _bars(scores["category_id"].to_numpy(), logits, rule)
     reasons = _own_reasons(scores)
-    for row in np.flatnonzero(usable):
+    for row in np.flatnonzero(np.isfinite(logits)):
         if not best[row]:
             reasons[row] = "not_best_proposal"
         elif logits[row] < bar[row]:
@@ -79,7 +73,7 @@ def _own_reasons(scores: pa.Table) -> list[str | None]:
     return reasons
 
 
-def _bars(category_ids: np.ndarray, logits: np.ndarray, rule: SelectionRule) -> np.ndarray:
+def _bars(category_ids: np.ndarray, logits: np.ndarray, rule: SelectSettings) -> np.ndarray:
     """The bar of each row's category; rows without a score (-inf) do not lower it."""
     _, group = np.unique(category_ids, return_inverse=True)
     best = np.full(group.max(initial=-1) + 1, -np.inf)
@@ -99,20 +93,17 @@ def _is_best(candidate_ids: list[str], logits: np.ndarray) -> np.ndarray:
     return best
 
 
-def _rejects(scores: pa.Table, reasons: list[str | None]) -> tuple[pa.Table, int]:
-    """Rows of `REJECTS` for proposals and for candidates, and the number of candidates."""
-    rows = []
-    outcome: dict[str, tuple[str, str | None]] = {}  # candidate -> category, reason
+def _rejects(scores: pa.Table, reasons: list[str | None], best: np.ndarray) -> pa.Table:
+    """Rows of `REJECTS`: proposals with their own reason, candidates with that of their best row."""
+    rows: list[tuple[str, str, str, str]] = []
     columns = (scores[name].to_pylist() for name in ("candidate_id", "category", "method", "ordinal"))
-    for candidate, category, method, ordinal, reason in zip(*columns, reasons, strict=True):
-        if method is not None and reason is not None:
+    for candidate, category, method, ordinal, reason, is_best in zip(*columns, reasons, best, strict=True):
+        if reason is None:
+            continue
+        if method is not None:
             rows.append(("proposal", instance_id(candidate, method, ordinal), category, reason))
-        known = outcome.get(candidate)
-        if known is None or reason is None or known[1] == "not_best_proposal":
-            outcome[candidate] = (category, reason)
-    for candidate, (category, reason) in outcome.items():
-        if reason is not None:
+        if is_best:
             rows.append(("candidate", candidate, category, reason))
     columns_of_rejects = list(zip(*rows, strict=True)) if rows else [()] * len(REJECTS)
     arrays = [pa.array(list(column), pa.string()) for column in columns_of_rejects]
-    return pa.Table.from_arrays(arrays, schema=REJECTS), len(outcome)
+    return pa.Table.from_arrays(arrays, schema=REJECTS)

@@ -1,11 +1,18 @@
-from dataclasses import replace
-
 import pytest
 
-from xpaste_ray.compose.plan import PlanOptions, make_plan
+from xpaste_ray.compose.plan import make_plan
+from xpaste_ray.config import load_settings
 from xpaste_ray.errors import ConfigError
 
-OPTIONS = PlanOptions(side_px=64, instances=(1, 8), size_fraction=(0.2, 0.5), flip_probability=0.5)
+
+def _options(**changes):
+    options = {"side_px": 64, "instances": [1, 8], "size_fraction": [0.2, 0.5], "flip_probability": 0.5}
+    return load_settings(
+        "demo", [f"compose.{key}={value}" for key, value in (options | changes).items()]
+    ).compose
+
+
+OPTIONS = _options()
 
 
 def _plans(pool, backgrounds, count=200, options=OPTIONS, seed=0):
@@ -34,7 +41,7 @@ def test_every_decision_stays_in_its_range(make_pool, backgrounds):
 
 def test_categories_are_balanced_whatever_their_counts(make_pool, backgrounds):
     """One banana, nine lions: half and half. 4,000 draws, so 5 standard deviations are 160."""
-    options = replace(OPTIONS, instances=(20, 20))
+    options = _options(instances=[20, 20])
     plans = _plans(make_pool({"banana": 1, "lion": 9}), backgrounds, options=options)
     drawn = [placement.category_id for plan in plans for placement in plan.placements]
     assert len(drawn) == 4000 and abs(drawn.count(45) - 2000) < 160
@@ -43,7 +50,7 @@ def test_categories_are_balanced_whatever_their_counts(make_pool, backgrounds):
 def test_flips_follow_their_probability(make_pool, backgrounds):
     pool = make_pool({"banana": 1})
     for probability in (0.0, 1.0):
-        plans = _plans(pool, backgrounds, 20, replace(OPTIONS, flip_probability=probability))
+        plans = _plans(pool, backgrounds, 20, _options(flip_probability=probability))
         assert {p.flip for plan in plans for p in plan.placements} == {bool(probability)}
 
 

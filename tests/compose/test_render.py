@@ -1,5 +1,7 @@
 """Golden images small enough to check by hand."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -34,7 +36,8 @@ def _square(name, top_left_yx, size_hw=(4, 4), flip=False):
 def test_three_squares_every_number(backgrounds):
     """a at (2, 2), b over its lower right quarter, c apart on the right border."""
     plan, rendered = _render(backgrounds, _square("a", (2, 2)), _square("b", (4, 4)), _square("c", (0, 12)))
-    first, second, third = annotate(plan, rendered, min_visible_fraction=0.0)
+    (first, second, third), left_out = annotate(plan, rendered, min_visible_fraction=0.0)
+    assert not left_out
     assert (first["category_id"], first["bbox"], first["area"]) == (10, [2, 2, 4, 4], 12)
     assert (second["category_id"], second["bbox"], second["area"]) == (11, [4, 4, 4, 4], 16)
     assert (third["category_id"], third["bbox"], third["area"]) == (12, [12, 0, 4, 4], 16)
@@ -50,14 +53,16 @@ def test_three_squares_every_number(backgrounds):
 
 def test_hidden_instance_has_no_annotation(backgrounds):
     plan, rendered = _render(backgrounds, _square("a", (2, 2)), _square("b", (2, 2)))
-    assert [a["instance_id"] for a in annotate(plan, rendered, 0.0)] == ["b"]
+    visible, left_out = annotate(plan, rendered, 0.0)
+    assert [a["instance_id"] for a in visible] == ["b"] and left_out == {"hidden": 1}
 
 
 @pytest.mark.parametrize(("limit", "names"), [(0.75, ["a", "b"]), (0.76, ["b"])])
 def test_visible_fraction_decides(backgrounds, limit, names):
     """12 of 16 pixels of a are visible: exactly 0.75."""
     plan, rendered = _render(backgrounds, _square("a", (2, 2)), _square("b", (4, 4)))
-    assert [a["instance_id"] for a in annotate(plan, rendered, limit)] == names
+    visible, left_out = annotate(plan, rendered, limit)
+    assert [a["instance_id"] for a in visible] == names and left_out == Counter(occluded=2 - len(names))
 
 
 @pytest.mark.parametrize(
@@ -66,13 +71,13 @@ def test_visible_fraction_decides(backgrounds, limit, names):
 )
 def test_instance_is_clipped_to_the_image(backgrounds, top_left_yx, area):
     plan, rendered = _render(backgrounds, _square("a", top_left_yx))
-    assert sum(a["area"] for a in annotate(plan, rendered, 0.0)) == rendered.full_areas[0] == area
+    assert sum(a["area"] for a in annotate(plan, rendered, 0.0)[0]) == rendered.full_areas[0] == area
 
 
 def test_more_than_255_instances_keep_their_labels(backgrounds):
     squares = [_square("a", (4 * (i // 20), 4 * (i % 20))) for i in range(300)]
     plan, rendered = _render(backgrounds, *squares, side_px=80)
-    annotations = annotate(plan, rendered, 0.0)
+    annotations, _ = annotate(plan, rendered, 0.0)
     assert len(annotations) == 300 and {a["area"] for a in annotations} == {16}
 
 
@@ -95,7 +100,9 @@ def test_masks_are_disjoint_and_boxes_tight(drawn):
     squares = [_square(name, (y, x), (size, size + 1), flip) for name, y, x, size, flip in drawn]
     plan, rendered = _render(Grey(None, (), ()), *squares)
     total = np.zeros((16, 16), int)
-    for annotation in annotate(plan, rendered, 0.0):
+    visible, left_out = annotate(plan, rendered, 0.0)
+    assert len(visible) + left_out.total() == len(drawn)
+    for annotation in visible:
         mask = coco_mask.decode(annotation["segmentation"])
         total += mask
         assert annotation["area"] == mask.sum() > 0
@@ -111,4 +118,4 @@ def test_alpha_is_blended(backgrounds):
     plan = PastePlan(0, "0.png", (0, 0, 32, 32), 16, (_square("a", (0, 0)),))
     rendered = render(plan, SoftPool(), backgrounds)
     assert (rendered.image[:4, :4] == 120).all()  # 0.2 x 200 + 0.8 x 100
-    assert annotate(plan, rendered, 0.0) == []  # below half opaque: no mask
+    assert annotate(plan, rendered, 0.0)[0] == []  # below half opaque: no mask

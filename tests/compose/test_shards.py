@@ -3,16 +3,16 @@ import json
 from pycocotools.coco import COCO
 
 from tests.conftest import CATEGORIES
-from xpaste_ray.compose.plan import PlanOptions
 from xpaste_ray.compose.shards import write_shard
-from xpaste_ray.formats.coco import Shard, plan_shards, write_annotations
+from xpaste_ray.config import load_settings
+from xpaste_ray.formats.coco import Shard, fragment_path, is_committed, plan_shards, write_annotations
 
-OPTIONS = PlanOptions(side_px=64, instances=(1, 5), size_fraction=(0.2, 0.5), flip_probability=0.5)
+SETTINGS = load_settings("demo", ["compose.side_px=64", "compose.instances=[1, 5]"]).compose
 
 
 def _write(dataset, pool, backgrounds, shards):
     for shard in shards:
-        write_shard(dataset, shard, pool, backgrounds, OPTIONS, 0, 0.25, 90)
+        write_shard(dataset, shard, pool, backgrounds, SETTINGS, 0, "recipe")
 
 
 def _bytes(dataset, folder="images"):
@@ -34,10 +34,11 @@ def test_dataset_loads_with_pycocotools(tmp_path, make_pool, backgrounds):
     shards = plan_shards(7, 3)
     assert shards == [Shard(0, 2), Shard(3, 5), Shard(6, 6)]
     _write(tmp_path, make_pool({"banana": 2, "lion": 2}), backgrounds, shards)
-    images, annotations = write_annotations(tmp_path, shards, CATEGORIES, {"description": "x"})
+    counts = write_annotations(tmp_path, shards, CATEGORIES, {"description": "x"})
     coco = COCO(str(tmp_path / "annotations.json"))
-    assert (len(coco.imgs), len(coco.anns)) == (images, annotations) and images == 7
-    assert sorted(coco.anns) == list(range(1, annotations + 1))
+    assert (len(coco.imgs), len(coco.anns)) == (7, counts["annotations"]) and counts["images"] == 7
+    assert counts["placed"] == counts["annotations"] + counts["hidden"] + counts["occluded"]
+    assert sorted(coco.anns) == list(range(1, counts["annotations"] + 1))
     assert {category["id"] for category in coco.dataset["categories"]} == {45, 475, 649}
     assert all((tmp_path / "images" / image["file_name"]).exists() for image in coco.imgs.values())
 
@@ -45,3 +46,13 @@ def test_dataset_loads_with_pycocotools(tmp_path, make_pool, backgrounds):
 def test_dataset_without_annotations_is_valid_json(tmp_path):
     write_annotations(tmp_path, [], CATEGORIES, {})
     assert json.loads((tmp_path / "annotations.json").read_text())["annotations"] == []
+
+
+def test_only_a_whole_fragment_of_the_same_recipe_counts(tmp_path, make_pool, backgrounds):
+    shard = Shard(0, 1)
+    assert not is_committed(tmp_path, shard, "recipe")
+    _write(tmp_path, make_pool({"lion": 1}), backgrounds, [shard])
+    assert is_committed(tmp_path, shard, "recipe") and not is_committed(tmp_path, shard, "other")
+    path = fragment_path(tmp_path, shard)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert not is_committed(tmp_path, shard, "recipe")

@@ -1,33 +1,61 @@
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from xpaste_ray.embedded import CLIP_DIR
 from xpaste_ray.errors import ConfigError
-from xpaste_ray.models.folders import model_folder
+from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder
 
 
-def test_embedded_models_and_local_folders_are_found(tmp_path):
-    (tmp_path / "model.safetensors").touch()
-    assert model_folder("embedded:clip", "score.model") == CLIP_DIR
-    assert model_folder(str(tmp_path), "score.model") == tmp_path
+def _find(model):
+    return model_folder(str(model), "score.model", OPEN_CLIP_FILE)
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ((), "holds no .safetensors file"),
-        (("model.bin",), "model.bin, a pickle.*convert the weights to safetensors"),
-        (("model.safetensors", "model.ckpt"), "model.ckpt, a pickle"),
-    ],
-)
-def test_folder_with_other_weights_is_refused(tmp_path, files, message):
-    for name in files:
-        (tmp_path / name).touch()
-    with pytest.raises(ConfigError, match=f"score.model: .*{message}"):
-        model_folder(str(tmp_path), "score.model")
+@pytest.fixture
+def folder(tmp_path):
+    save_file({"a": np.zeros(3)}, tmp_path / "model.safetensors")
+    (tmp_path / OPEN_CLIP_FILE).write_text("{}")
+    return tmp_path
 
 
-def test_missing_folder_and_unknown_embedded_model_say_what_to_give():
-    with pytest.raises(ConfigError, match="source.model: the model folder '/no/such' does not exist: give"):
-        model_folder("/no/such", "source.model")
+def test_embedded_models_and_local_folders_are_found(folder):
+    assert _find("embedded:clip") == CLIP_DIR
+    assert _find(folder) == folder
+
+
+@pytest.mark.parametrize("name", ["model.bin", "weights/model.ckpt"])
+def test_pickles_are_refused_even_beside_safetensors(folder, name):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).touch()
+    with pytest.raises(ConfigError, match="a pickle.*convert the weights to safetensors"):
+        _find(folder)
+
+
+def test_folder_without_safetensors_is_refused(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="score.model: .* holds no .safetensors file"):
+        _find(folder)
+
+
+@pytest.mark.parametrize("data", [b"", b"version https://git-lfs.github.com/spec/v1", b"\x08" + b"\0" * 30])
+def test_file_that_is_not_whole_is_refused(folder, data):
+    (folder / "model.safetensors").write_bytes(data)
+    with pytest.raises(ConfigError, match="is not a whole safetensors file.*fetch it again"):
+        _find(folder)
+
+
+def test_folder_without_its_description_is_refused(folder):
+    (folder / OPEN_CLIP_FILE).unlink()
+    with pytest.raises(ConfigError, match="holds no open_clip_config.json"):
+        _find(folder)
+
+
+@pytest.mark.parametrize("model", ["/no/such", ""])
+def test_missing_folder_says_what_to_give(model):
+    with pytest.raises(ConfigError, match="does not exist: give a local folder with safetensors"):
+        model_folder(model, "source.model", OPEN_CLIP_FILE)
+
+
+def test_unknown_embedded_model_names_the_nearest():
     with pytest.raises(ConfigError, match="no embedded model 'embedded:clap'; did you mean 'embedded:clip'"):
-        model_folder("embedded:clap", "score.model")
+        _find("embedded:clap")

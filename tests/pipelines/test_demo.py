@@ -1,6 +1,7 @@
 """The whole chain on a real local Ray: the same bytes whatever happens on the way."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,9 +25,9 @@ SMALL = [
     "source.steps=6",
     "source.unit_size=4",
     "select.min_clip_logit=10",
-    "compose.count=12",
+    "compose.count=60",
     "compose.side_px=128",
-    "compose.samples_per_shard=3",
+    "compose.samples_per_shard=1",
 ]
 ONE_ACTOR = [f"resources.{stage}_actors=1" for stage in ("source", "segment", "score", "compose")]
 
@@ -69,7 +70,7 @@ def test_run_leaves_the_documented_tree(reference):
     assert (reference / pointer["current"] / "manifest.json").is_file()
     for name in ("units.parquet", "scores", "rejects.parquet", "preview.jpg", "dataset/annotations.json"):
         assert (reference / name).exists(), name
-    assert len(list((reference / "dataset" / "images").glob("*.jpg"))) == 12
+    assert len(list((reference / "dataset" / "images").glob("*.jpg"))) == 60
 
 
 def test_closing_table_names_every_stage_and_reason(reference):
@@ -77,6 +78,8 @@ def test_closing_table_names_every_stage_and_reason(reference):
     for word in ("generate", "segment", "score", "select+seal", "compose", "candidates", "proposals"):
         assert word in shown
     assert "annotations.json" in shown
+    for stage, total in (("generate", 8), ("segment", 8), ("score", 8), ("write", 8), ("compose", 60)):
+        assert f"{stage}: {total} of {total}" in shown  # progress reaches its end for every stage
 
 
 def test_kept_plus_rejected_is_made(reference):
@@ -102,7 +105,7 @@ def test_every_prompt_is_in_the_candidates_once(reference):
 
 def test_dataset_is_exact(reference):
     coco = COCO(str(reference / "dataset" / "annotations.json"))
-    assert len(coco.imgs) == 12 and len(coco.anns) > 0
+    assert len(coco.imgs) == 60 and len(coco.anns) > 0
     for image in coco.imgs:
         total = np.zeros((128, 128), int)
         for annotation in coco.loadAnns(coco.getAnnIds(imgIds=image)):
@@ -141,12 +144,24 @@ def test_done_run_says_so_and_changes_nothing(reference):
         ("source.steps=7", "source.steps: 6 -> 7"),
         ("select.min_clip_logit=11", "select.min_clip_logit: 10.0 -> 11.0"),
         ("compose.side_px=64", "compose.side_px: 128 -> 64"),
-        ("seed=1", "source.seed: 0 -> 1"),
+        ("seed=1", "  seed: 0 -> 1"),
     ],
 )
 def test_other_settings_are_refused_by_name(reference, override, line):
     done = subprocess.run(_command(reference, override), capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and line in done.stderr and "another --out" in done.stderr
+
+
+def test_torn_and_foreign_files_are_made_again(reference, tmp_path):
+    """A unit file that lost its end, and a fragment of another recipe, do not count as done."""
+    out = tmp_path / "run"
+    shutil.copytree(reference, out)
+    unit = out / "candidates" / "00002" / "unit-00001.parquet"
+    unit.write_bytes(unit.read_bytes()[:-100])
+    fragment = sorted((out / "dataset" / "fragments").iterdir())[7]
+    fragment.write_text(json.dumps(json.loads(fragment.read_text()) | {"recipe": "other"}))
+    _run(out)
+    _assert_same(reference, out)
 
 
 def test_one_actor_makes_the_same_bytes_as_two(reference, tmp_path):
@@ -155,7 +170,7 @@ def test_one_actor_makes_the_same_bytes_as_two(reference, tmp_path):
 
 
 def _kill_when(out, condition, *overrides):
-    """Start the run, SIGKILL its driver as soon as the condition holds, and wait for its cluster to end."""
+    """Start the run, SIGKILL its driver as soon as the condition holds, and wait for it to end."""
     process = subprocess.Popen(
         _command(out, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -182,5 +197,5 @@ def test_run_killed_at_three_moments_ends_with_the_same_bytes(reference, tmp_pat
     _kill_when(out, lambda: list(out.glob("dataset/fragments/*.json")), "resources.local_cpus=2")
     assert not (out / "dataset" / "annotations.json").exists()
     shown = _run(out, "resources.local_cpus=2")
-    assert "12 images" in shown
+    assert "60 images" in shown
     _assert_same(reference, out)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import CATEGORIES, disc
-from xpaste_ray.errors import ConfigError
+from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.pool import open_pool, seal
+from xpaste_ray.pool.cutout import cut_out
 from xpaste_ray.runs import write_json
 
 
@@ -56,11 +57,30 @@ def test_many_shards_and_batches_keep_the_order(make_pool, monkeypatch):
     ]
 
 
+def test_unusable_cut_out_is_rejected_with_its_candidate(make_pool, monkeypatch):
+    """make_pool asserts that nothing is rejected, so what seal_pool returned is taken from its call."""
+    told = []
+
+    def no_frogs(image, mask, max_side_px):
+        if image[20, 20, 0] == 475 % 256:
+            raise RowError("cutout_too_small")
+        return cut_out(image, mask, max_side_px)
+
+    monkeypatch.setattr(seal, "cut_out", no_frogs)
+    monkeypatch.setattr("tests.conftest.seal_pool", lambda *a: told.extend(seal.seal_pool(*a)) or [])
+    pool = make_pool({"banana": 1, "frog": 1, "lion": 1})
+    assert pool.instance_ids == ["45-0-test-hand-0", "649-0-test-hand-0"]
+    assert told == [
+        ("proposal", "475-0-test-hand-0", "frog", "cutout_too_small"),
+        ("candidate", "475-0-test", "frog", "cutout_too_small"),
+    ]
+
+
 def test_run_points_at_its_current_pool(make_pool):
     pool = make_pool({"frog": 1})
     run = pool.folder.parent.parent
     write_json(run / "pool.json", {"current": "pools/pool"})
-    assert open_pool(run).instance_ids == pool.instance_ids
+    assert open_pool(str(run)).instance_ids == pool.instance_ids
 
 
 def test_folder_without_a_pool_is_an_error(tmp_path):

@@ -68,6 +68,13 @@ def test_image_that_raises_is_rejected_and_its_neighbours_survive(stage, monkeyp
     assert _logits([done[0], done[2]]) == [expected[0], expected[2]]
 
 
+def test_mask_that_does_not_fit_is_rejected_and_its_neighbours_survive(stage):
+    two = _masked(2)
+    odd = Proposal("true", 0, np.zeros((3, 3), np.uint8))
+    done = stage([replace(two[0], proposals=(odd,)), two[1]])
+    assert [c.proposals[0].reason for c in done] == ["scoring_failed", None]
+
+
 def test_rejected_proposals_pass_unchanged(stage):
     candidate = replace(_masked(1)[0], proposals=(Proposal("m", 0, None, "rejected", "segmentation_failed"),))
     assert stage([candidate]) == [candidate]

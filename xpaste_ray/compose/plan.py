@@ -11,20 +11,11 @@ from xpaste_ray.backgrounds import Backgrounds
 from xpaste_ray.compose.placement import inside
 from xpaste_ray.compose.sampling import balanced_rows
 from xpaste_ray.compose.sizes import uniform_size_hw
+from xpaste_ray.config import ComposeSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.masks import BoxXYWH
 from xpaste_ray.pool import Pool
 from xpaste_ray.rng import rng_for
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions:
-    """Ranges are (low, high), both included."""
-
-    side_px: int
-    instances: tuple[int, int]
-    size_fraction: tuple[float, float]  # longer side of the object / side of the image
-    flip_probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +41,7 @@ class PastePlan:
 
 
 def make_plan(
-    pool: Pool, backgrounds: Backgrounds, options: PlanOptions, seed: int, sample: int
+    pool: Pool, backgrounds: Backgrounds, options: ComposeSettings, seed: int, sample: int
 ) -> PastePlan:
     """Plan sample number `sample`. It depends on the arguments alone, not on any other sample.
 
@@ -58,9 +49,7 @@ def make_plan(
     cas_random); sizes uniform; places wholly inside the image. ConfigError if the pool is empty.
     """
     if not len(pool):
-        raise ConfigError(
-            f"{pool.folder}: the pool is empty: loosen the selection, for example select.min_clip_logit"
-        )
+        raise ConfigError(f"{pool.folder}: the pool is empty: loosen the selection or make more candidates")
     rng = rng_for(seed, "plan", sample)
     background = backgrounds.images[rng.integers(len(backgrounds))]
     crop = _square_crop(rng, background.size_hw)

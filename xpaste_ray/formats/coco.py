@@ -6,7 +6,8 @@ annotations.json                streamed from the fragments, in order
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from xpaste_ray.categories import Category
-from xpaste_ray.runs import read_json, write_whole
+from xpaste_ray.categories import Category, category_to_coco
+from xpaste_ray.runs import aside_of, read_json, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +53,35 @@ def write_image(dataset: Path, sample: int, image: np.ndarray, jpeg_quality: int
     write_whole(dataset / "images" / image_name(sample), bytes(data))
 
 
-def write_fragment(
-    dataset: Path, shard: Shard, images: Sequence[dict[str, Any]], annotations: Sequence[dict[str, Any]]
-) -> None:
+def write_fragment(dataset: Path, shard: Shard, fragment: Mapping[str, Any]) -> None:
     """Commit a shard: its images are on disk, and this is the last file that it writes."""
-    value = {"images": list(images), "annotations": list(annotations)}
-    write_whole(fragment_path(dataset, shard), json.dumps(value, separators=(",", ":")).encode())
+    write_whole(fragment_path(dataset, shard), json.dumps(fragment, separators=(",", ":")).encode())
+
+
+def is_committed(dataset: Path, shard: Shard, recipe: str) -> bool:
+    """Whether the shard is there, whole, and made by this recipe."""
+    try:
+        found = json.loads(fragment_path(dataset, shard).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return bool(found["recipe"] == recipe)
 
 
 def write_annotations(
     dataset: Path, shards: Sequence[Shard], categories: Sequence[Category], info: dict[str, Any]
-) -> tuple[int, int]:
-    """Stream `annotations.json` from the fragments; returns the numbers of images and annotations.
+) -> Counter[str]:
+    """Stream `annotations.json` from the fragments.
 
-    Annotation ids count from 1 in sample order. Memory holds one fragment at a time.
+    Annotation ids count from 1 in sample order. Memory holds one fragment at a time. Returns the
+    numbers of images, annotations, and of placements by what became of them.
     """
-    counts = {"images": 0, "annotations": 0}
+    counts: Counter[str] = Counter(images=0, annotations=0)
     target = dataset / "annotations.json"
-    aside = dataset / ".annotations.json.aside"
+    dataset.mkdir(parents=True, exist_ok=True)
+    aside = aside_of(target)
     with aside.open("w", encoding="utf-8") as file:
         file.write('{"info":' + json.dumps(info))
-        file.write(',"licenses":[],"categories":' + json.dumps([_category_entry(c) for c in categories]))
+        file.write(',"licenses":[],"categories":' + json.dumps([category_to_coco(c) for c in categories]))
         for key in ("images", "annotations"):
             file.write(f',"{key}":[')
             for entry in _entries(dataset, shards, key):
@@ -83,20 +92,11 @@ def write_annotations(
             file.write("]")
         file.write("}\n")
     aside.replace(target)
-    return counts["images"], counts["annotations"]
+    for shard in shards:
+        counts.update(read_json(fragment_path(dataset, shard))["counts"])
+    return counts
 
 
 def _entries(dataset: Path, shards: Sequence[Shard], key: str) -> Iterator[dict[str, Any]]:
     for shard in shards:
         yield from read_json(fragment_path(dataset, shard))[key]
-
-
-def _category_entry(category: Category) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": category.id, "name": category.name}
-    if category.synonyms:
-        entry["synonyms"] = list(category.synonyms)
-    if category.definition:
-        entry["def"] = category.definition
-    if category.frequency:
-        entry["frequency"] = category.frequency
-    return entry

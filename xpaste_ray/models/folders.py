@@ -2,40 +2,64 @@
 
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from xpaste_ray.categories import did_you_mean
 from xpaste_ray.embedded import CLIP_DIR, DIFFUSION_DIR
 from xpaste_ray.errors import ConfigError
 
 EMBEDDED = {"embedded:diffusion": DIFFUSION_DIR, "embedded:clip": CLIP_DIR}
 
+DIFFUSERS_FILE = "model_index.json"
+OPEN_CLIP_FILE = "open_clip_config.json"
+
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")  # formats that can run code when they are read
 
 
-def model_folder(model: str, option: str) -> Path:
-    """The folder of "embedded:..." or of a local path, which must hold safetensors only.
+def model_folder(model: str, option: str, described_by: str) -> Path:
+    """The folder of "embedded:..." or of a local path, which must hold whole safetensors files only.
 
-    `option` is the setting's name for the message. Raises ConfigError.
+    `option` is the setting's name for the message, `described_by` the file that the loader starts
+    from. Raises ConfigError.
     """
     if model.startswith("embedded:"):
         if model not in EMBEDDED:
             raise ConfigError(f"{option}: no embedded model {model!r}{did_you_mean(model, EMBEDDED)}")
         return EMBEDDED[model]
     folder = Path(model)
-    if not folder.is_dir():
+    if not model or not folder.is_dir():
         choice = " or ".join(EMBEDDED)
         raise ConfigError(
             f"{option}: the model folder {model!r} does not exist: give a local folder with safetensors "
             f"files, or {choice}"
         )
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    pickles = sorted(path.name for path in files if path.suffix in _PICKLES)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    pickles = [path.name for path in files if path.suffix in _PICKLES]
     if pickles:
         raise ConfigError(
             f"{option}: {model!r} holds {pickles[0]}, a pickle, which can run code when it is read: "
             "convert the weights to safetensors and remove it"
         )
-    if not any(path.suffix == ".safetensors" for path in files):
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    if not weights:
         raise ConfigError(
             f"{option}: {model!r} holds no .safetensors file: save the model as safetensors there"
         )
+    for path in weights:
+        _check_safetensors(path, option)
+    if not (folder / described_by).is_file():
+        raise ConfigError(
+            f"{option}: {model!r} holds no {described_by}: give the folder that the model was saved to"
+        )
     return folder
+
+
+def _check_safetensors(path: Path, option: str) -> None:
+    """Read the header: a truncated file, or a pointer of Git LFS, is found before anything starts."""
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(
+            f"{option}: {path} is not a whole safetensors file ({error}): fetch it again"
+        ) from None

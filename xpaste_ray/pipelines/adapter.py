@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from xpaste_ray.errors import SchemaError
 from xpaste_ray.records import (
     UNIT_IN_FLIGHT,
     UNITS,
@@ -46,11 +47,17 @@ class StageActor:
         began = time.perf_counter()
         candidates = self._stage(row["candidates"])
         seconds = time.perf_counter() - began
+        if _ids(candidates) != _ids(row["candidates"]):
+            raise SchemaError(f"stage {self._name!r}: it must hand on every candidate once, in order")
         return {
             **row,
             "candidates": [candidate_to_dict(candidate) for candidate in candidates],
             "stage_seconds": [*row["stage_seconds"], (self._name, seconds)],
         }
+
+
+def _ids(candidates: Sequence[Candidate]) -> list[str]:
+    return [candidate.prompt.candidate_id for candidate in candidates]
 
 
 class SourceActor(StageActor):

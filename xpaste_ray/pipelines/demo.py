@@ -9,16 +9,18 @@ from typing import Any, Protocol
 from xpaste_ray import __version__
 from xpaste_ray.config import Settings
 from xpaste_ray.errors import ConfigError
-from xpaste_ray.formats.coco import write_annotations
+from xpaste_ray.fingerprints import differences
+from xpaste_ray.formats.coco import Shard, image_name, write_annotations
 from xpaste_ray.pipelines import compose, pool
 from xpaste_ray.pipelines.steps import Inputs, Step, plan_steps, resolve_inputs
 from xpaste_ray.pool import open_pool
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.preview import draw_preview
-from xpaste_ray.runs import RunDir, check_steps, open_run, read_json, write_json
+from xpaste_ray.runs import RunDir, check_steps, open_run, read_json, remove_leftovers, write_json
 
 _VERSIONED = (
-    "ray", "torch", "diffusers", "transformers", "open_clip_torch", "opencv-python", "numpy", "pyarrow",
+    "ray", "torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "opencv-python",
+    "pillow", "numpy", "pyarrow",
 )  # fmt: skip
 
 
@@ -49,24 +51,25 @@ def run_demo(settings: Settings, out: Path, progress: Progress) -> Summary:
     began = time.perf_counter()
     inputs = resolve_inputs(settings)
     steps = plan_steps(inputs)
-    run = open_run(out)
-    check_steps(run, {name: steps[name].settings for name in _made_steps(run)})
-    if _is_done(run, settings, steps):
-        return Summary(counts=read_json(run.run_json)["counts"], already_done=True)
-    record = _start_record(run, settings, steps)
-    job = _Job(run, inputs, steps, progress)
-    job.make_pool()
-    job.make_dataset()
-    summary = job.summary
-    summary.wall_seconds = time.perf_counter() - began
-    record["counts"] = summary.counts
-    record["times"] = [*record["times"], {"wall_s": summary.wall_seconds, "busy_s": summary.stage_seconds}]
-    write_json(run.run_json, record)
-    return summary
+    with open_run(out) as run:
+        check_steps(run, {name: steps[name].settings for name in _made_steps(run)})
+        job = _Job(run, inputs, steps, progress)
+        if job.is_done():
+            return Summary(counts=read_json(run.run_json)["counts"], already_done=True)
+        remove_leftovers(run)
+        record = _start_record(run, settings, steps, progress)
+        job.make_pool()
+        job.make_dataset()
+        job.summary.wall_seconds = time.perf_counter() - began
+        record["counts"] = job.summary.counts
+        record["times"].append({"wall_s": job.summary.wall_seconds, "busy_s": job.summary.stage_seconds})
+        write_json(run.run_json, record)
+    return job.summary
 
 
 def _made_steps(run: RunDir) -> tuple[str, ...]:
-    """Steps with results that a change of settings would mix up. Selection alone can be run again."""
+    """Steps whose results a change of settings would mix up. Until there is a dataset, a selection
+    may be changed: another pool is then sealed beside the first."""
     made: tuple[str, ...] = ()
     if run.candidates.exists():
         made = ("source", "segment", "score")
@@ -75,27 +78,22 @@ def _made_steps(run: RunDir) -> tuple[str, ...]:
     return made
 
 
-def _is_done(run: RunDir, settings: Settings, steps: dict[str, Step]) -> bool:
-    return (
-        run.run_json.exists()
-        and "counts" in read_json(run.run_json)
-        and (run.pools / steps["select"].fingerprint / MANIFEST).exists()
-        and not compose.missing_shards(run.dataset, compose.shards_of(settings.compose))
-        and (run.dataset / "annotations.json").exists()
-        and run.preview.exists()
-    )
-
-
-def _start_record(run: RunDir, settings: Settings, steps: dict[str, Step]) -> dict[str, Any]:
+def _start_record(
+    run: RunDir, settings: Settings, steps: dict[str, Step], progress: Progress
+) -> dict[str, Any]:
     """Write `run.json` before the first result, so that no result is ever without its settings."""
     earlier = read_json(run.run_json) if run.run_json.exists() else {}
+    versions = {"xpaste-ray": __version__, **{name: version(name) for name in _VERSIONED}}
+    changed = differences(earlier.get("versions", versions), versions)
+    if changed:
+        progress.say(f"note: this run was begun with other versions ({'; '.join(changed)})")
     record = {
         "format": 1,
         "settings": settings.model_dump(mode="json"),
         "steps": {
             name: {"fingerprint": step.fingerprint, "settings": step.settings} for name, step in steps.items()
         },
-        "versions": {"xpaste-ray": __version__, **{name: version(name) for name in _VERSIONED}},
+        "versions": versions,
         "times": earlier.get("times", []),
     }
     write_json(run.run_json, record)
@@ -112,9 +110,27 @@ class _Job:
     progress: Progress
     summary: Summary = field(default_factory=Summary)
 
+    def is_done(self) -> bool:
+        run, shards = self.run, compose.shards_of(self.inputs.settings.compose)
+        files = (
+            run.units,
+            run.scores,
+            run.rejects,
+            run.pool_json,
+            run.preview,
+            run.dataset / "annotations.json",
+        )
+        return (
+            all(path.exists() for path in files)
+            and "counts" in read_json(run.run_json)
+            and (run.pools / self.steps["select"].fingerprint / MANIFEST).exists()
+            and not self._missing_shards(shards)
+            and all((run.dataset / "images" / image_name(i)).exists() for i in range(shards[-1].last + 1))
+        )
+
     def make_pool(self) -> None:
         units = pool.write_units(self.run, self.inputs)
-        missing = pool.missing_units(self.run, units)
+        missing = pool.missing_units(self.run, units, self.steps["score"].fingerprint)
         if missing.num_rows:
             self._run_units(missing, units.num_rows)
         scores = pool.compact_scores(self.run, units)
@@ -130,23 +146,26 @@ class _Job:
         self._start_ray()
         self.progress.begin(dict.fromkeys(pool.STAGES, missing.num_rows), "units")
         images = sum(len(prompts) for prompts in missing["prompts"].to_pylist())
-        for stage, seconds in pool.run_units(self.run, missing, self.inputs).items():
-            self._note(stage, images, seconds)
+        seconds = pool.run_units(self.run, missing, self.inputs, self.steps["score"].fingerprint)
+        for stage in pool.MODEL_STAGES:
+            self._note(stage, images, seconds[stage])
 
     def make_dataset(self) -> None:
-        settings = self.inputs.settings
         instances = open_pool(self.run.root)
         if not len(instances):
+            reasons = self.summary.counts["candidates"]["rejected"]
             raise ConfigError(
-                f"no candidate passed the selection (see {self.run.rejects}). Loosen it, for example with "
-                "--set select.min_clip_logit=0: the candidates are kept, only the selection runs again"
+                f"no candidate became an instance: {reasons}; {self.run.rejects} names each. If a limit is "
+                "too strict, loosen it (--set select...=): the candidates are kept, so only the selection "
+                "runs again"
             )
-        shards = compose.shards_of(settings.compose)
-        missing = compose.missing_shards(self.run.dataset, shards)
+        shards = compose.shards_of(self.inputs.settings.compose)
+        missing = self._missing_shards(shards)
         if missing:
             self._start_ray()
             self.progress.begin({"compose": len(missing)}, "shards")
-            seconds = compose.run_shards(self.run.dataset, missing, instances.folder, self.inputs)
+            recipe = self.steps["compose"].fingerprint
+            seconds = compose.run_shards(self.run.dataset, missing, instances.folder, self.inputs, recipe)
             self._note("compose", sum(shard.last - shard.first + 1 for shard in missing), seconds)
         info = {
             "description": "Composed by xpaste_ray",
@@ -154,12 +173,11 @@ class _Job:
             "pool": instances.fingerprint,
             "recipe": self.steps["compose"].fingerprint,
         }
-        images, annotations = write_annotations(self.run.dataset, shards, instances.categories, info)
+        written = write_annotations(self.run.dataset, shards, instances.categories, info)
         draw_preview(self.run.dataset, self.run.preview)
         drawable = instances.rows_by_category
         self.summary.counts |= {
-            "images": images,
-            "annotations": annotations,
+            "dataset": dict(written),
             "categories": {
                 "asked": len(instances.categories),
                 "without_instances": [c.name for c in instances.categories if c.id not in drawable],
@@ -169,6 +187,9 @@ class _Job:
                 "rejected": dict(self.inputs.backgrounds.rejected),
             },
         }
+
+    def _missing_shards(self, shards: list[Shard]) -> list[Shard]:
+        return compose.missing_shards(self.run.dataset, shards, self.steps["compose"].fingerprint)
 
     def _start_ray(self) -> None:
         from xpaste_ray.pipelines import ray_profile  # a finished run does not pay for Ray

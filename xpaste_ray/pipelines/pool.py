@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xpaste_ray.errors import SchemaError
 from xpaste_ray.fingerprints import hash_file
 from xpaste_ray.pipelines.steps import Inputs, Step, source_recipe
-from xpaste_ray.pool import seal_pool
+from xpaste_ray.pool import open_pool, seal_pool
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.prompts import plan_units
 from xpaste_ray.records import CANDIDATES, REJECTS, SCORES, UNITS, check_schema, unit_id, unit_to_row
-from xpaste_ray.runs import RunDir, write_json, write_parquet
-from xpaste_ray.selection import SelectionRule, select
+from xpaste_ray.runs import RunDir, is_made_by, write_json, write_parquet
+from xpaste_ray.selection import select
 
-STAGES = ("generate", "segment", "score", "write")
+MODEL_STAGES = ("generate", "segment", "score")
+STAGES = (*MODEL_STAGES, "write")  # as in Ray's names of operators, in lower case
 
 _UNITS_PER_BLOCK = 1  # a block is what one actor call gets: larger ones leave actors idle at the end
 
@@ -40,13 +42,13 @@ def unit_ids(units: pa.Table) -> list[str]:
     return [unit_id(r, n) for r, n in zip(units["round"].to_pylist(), units["unit"].to_pylist(), strict=True)]
 
 
-def missing_units(run: RunDir, units: pa.Table) -> pa.Table:
-    """The rows of the work list that have no file yet. Present means done."""
-    missing = [not run.unit_file(name).exists() for name in unit_ids(units)]
+def missing_units(run: RunDir, units: pa.Table, recipe: str) -> pa.Table:
+    """The rows of the work list that have no file of this recipe yet. Present and whole means done."""
+    missing = [not is_made_by(run.unit_file(name), recipe) for name in unit_ids(units)]
     return units.filter(pa.array(missing, pa.bool_()))
 
 
-def run_units(run: RunDir, units: pa.Table, inputs: Inputs) -> Counter[str]:
+def run_units(run: RunDir, units: pa.Table, inputs: Inputs, recipe: str) -> Counter[str]:
     """Stream units through the actor pools into unit files; returns busy seconds by stage.
 
     Ray must be running and its data context configured.
@@ -72,14 +74,23 @@ def run_units(run: RunDir, units: pa.Table, inputs: Inputs) -> Counter[str]:
         actor = SourceActor if name == "generate" else StageActor
         kwargs = {"name": name, "stage": stage, "stage_kwargs": stage_kwargs}
         dataset = actor_stage(dataset, name, actor, actors, kwargs)
-    sink = UnitFileSink(run)
+    sink = UnitFileSink(run, recipe)
     dataset.write_datasink(sink, ray_remote_args=WRITE_TASK_ARGS)
     return sink.stage_seconds
 
 
 def compact_scores(run: RunDir, units: pa.Table) -> pa.Table:
-    """Gather the score columns of all unit files as one table, and write it to `scores/`."""
-    parts = [pa.Table.from_pylist(list(_score_rows(run, name)), schema=SCORES) for name in unit_ids(units)]
+    """Gather the score columns of all unit files as one table, and write it to `scores/`.
+
+    Every prompt of the work list must be there once: SchemaError names the first unit where it is not.
+    """
+    parts = []
+    for name, prompts in zip(unit_ids(units), units["prompts"].to_pylist(), strict=True):
+        rows = list(_score_rows(run, name))
+        asked = [prompt["candidate_id"] for prompt in prompts]
+        if list(dict.fromkeys(row["candidate_id"] for row in rows)) != asked:
+            raise SchemaError(f"{run.unit_file(name)} does not hold the candidates of its unit once each")
+        parts.append(pa.Table.from_pylist(rows, schema=SCORES))
     scores = pa.concat_tables(parts)
     write_parquet(run.scores, scores)
     return scores
@@ -112,15 +123,7 @@ def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -
     Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
     """
     rule = inputs.settings.select
-    selection = select(
-        scores,
-        SelectionRule(
-            min_clip_logit=rule.min_clip_logit,
-            tolerance=rule.tolerance,
-            min_area_fraction=rule.min_area_fraction,
-            max_area_fraction=rule.max_area_fraction,
-        ),
-    )
+    selection = select(scores, rule)
     folder = run.pools / step.fingerprint
     unusable = seal_pool(
         selection.kept, run.unit_file, inputs.categories, rule.max_side_px, step.fingerprint, folder
@@ -134,16 +137,17 @@ def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -
         "manifest_checksum": hash_file(folder / MANIFEST),
     }
     write_json(run.pool_json, pointer)
-    return _counts(rejects, {"candidate": selection.candidates, "proposal": selection.proposals})
+    made = {"candidate": selection.candidates, "proposal": selection.proposals}
+    return _counts(rejects, made, kept=len(open_pool(folder)))
 
 
-def _counts(rejects: Sequence[dict[str, str]], made: dict[str, int]) -> dict[str, object]:
+def _counts(rejects: Sequence[dict[str, str]], made: dict[str, int], kept: int) -> dict[str, object]:
+    """Made, kept and rejected by reason. An instance is one proposal of one candidate, so both keep
+    as many. SchemaError if they do not balance: something was lost."""
     counts: dict[str, object] = {}
     for kind, total in made.items():
         reasons = Counter(row["reason"] for row in rejects if row["kind"] == kind)
-        counts[f"{kind}s"] = {
-            "made": total,
-            "kept": total - reasons.total(),
-            "rejected": dict(sorted(reasons.items())),
-        }
+        if kept + reasons.total() != total:
+            raise SchemaError(f"{kind}s: {kept} kept + {reasons.total()} rejected is not {total} made")
+        counts[f"{kind}s"] = {"made": total, "kept": kept, "rejected": dict(sorted(reasons.items()))}
     return counts

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
+from xpaste_ray.config import ACTOR_CPUS
+
 _OBJECT_STORE_BYTES = 1024**3
-_ACTOR_CPUS = 0.1  # a share small enough that the pools always leave room for the other tasks
 _TASK_CPUS = 0.25
 _NO_PROGRESS_TIMEOUT_S = 900
 
@@ -58,7 +59,7 @@ def actor_stage(dataset: Dataset, name: str, actor: type, actors: int, kwargs: d
         batch_size=1,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=actors),
-        num_cpus=_ACTOR_CPUS,
+        num_cpus=ACTOR_CPUS,
         max_restarts=-1,
         max_task_retries=-1,
     )
@@ -87,5 +88,5 @@ class _ProgressCallback:
             return
         for operator in executor._topology:
             rows = operator.metrics.rows_task_outputs_generated
-            name = operator.name.removeprefix("MapBatches(").removesuffix(")")
+            name = operator.name.removeprefix("MapBatches(").removesuffix(")").lower()
             type(self).listener(name, rows)

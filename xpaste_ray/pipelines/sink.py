@@ -29,8 +29,8 @@ class UnitFileSink(Datasink):
     `stage_seconds` holds the stages' busy seconds after the run.
     """
 
-    def __init__(self, run: RunDir) -> None:
-        self._run = run
+    def __init__(self, run: RunDir, recipe: str) -> None:
+        self._run, self._recipe = run, recipe
         self.stage_seconds: Counter[str] = Counter()
 
     def get_name(self) -> str:
@@ -42,7 +42,7 @@ class UnitFileSink(Datasink):
             table = BlockAccessor.for_block(block).to_arrow()
             check_schema(table.schema, UNIT_IN_FLIGHT, "write")
             for row in table.to_pylist():
-                write_unit(self._run, row)
+                write_unit(self._run, row, self._recipe)
                 seconds.update(dict(row["stage_seconds"]))
         return seconds
 
@@ -51,13 +51,12 @@ class UnitFileSink(Datasink):
             self.stage_seconds.update(seconds)
 
 
-def write_unit(run: RunDir, row: dict[str, Any]) -> None:
-    """Write a row of `UNIT_IN_FLIGHT` as its candidates file."""
+def write_unit(run: RunDir, row: dict[str, Any], recipe: str) -> None:
+    """Write a row of `UNIT_IN_FLIGHT` as its candidates file. `recipe`: fingerprint of the score step."""
     head = {"round": row["round"], "unit": row["unit"]}
     rows = [{**head, **_at_rest(candidate_from_dict(candidate))} for candidate in row["candidates"]]
-    write_parquet(
-        run.unit_file(unit_id(row["round"], row["unit"])), pa.Table.from_pylist(rows, schema=CANDIDATES)
-    )
+    table = pa.Table.from_pylist(rows, schema=CANDIDATES)
+    write_parquet(run.unit_file(unit_id(row["round"], row["unit"])), table, recipe)
 
 
 def _at_rest(candidate: Candidate) -> dict[str, Any]:

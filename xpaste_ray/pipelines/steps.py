@@ -15,7 +15,7 @@ from xpaste_ray.config import Settings
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES, PHOTOS_DIR
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint, hash_folder
-from xpaste_ray.models.folders import model_folder
+from xpaste_ray.models.folders import DIFFUSERS_FILE, OPEN_CLIP_FILE, model_folder
 
 # Raised when the code of a step changes what it writes for the same settings.
 _ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 1, "compose": 1}
@@ -40,8 +40,8 @@ class Step:
 
 def resolve_inputs(settings: Settings) -> Inputs:
     """Find and check the models, categories and backgrounds. Raises ConfigError."""
-    source = model_folder(settings.source.model, "source.model")
-    score = model_folder(settings.score.model, "score.model")
+    source = model_folder(settings.source.model, "source.model", DIFFUSERS_FILE)
+    score = model_folder(settings.score.model, "score.model", OPEN_CLIP_FILE)
     embedded = settings.source.model == "embedded:diffusion"
     names: Sequence[str]
     if settings.categories.names == "all":
@@ -80,33 +80,34 @@ def _named(model: str, folder: Path) -> str:
 
 def source_recipe(inputs: Inputs) -> str:
     """The fingerprint of how one image is made; it enters every candidate id."""
-    return fingerprint(_source(inputs))[:8]
+    return fingerprint(_image_recipe(inputs))[:8]
 
 
-def _source(inputs: Inputs) -> dict[str, Any]:
+def _image_recipe(inputs: Inputs) -> dict[str, Any]:
+    settings = inputs.settings
     return {
-        **inputs.settings.source.model_dump(mode="json"),
-        "model": inputs.source_model,
-        "template": inputs.settings.prompts.template,
-        "seed": inputs.settings.seed,
         "algorithm": _ALGORITHMS["source"],
+        "seed": settings.seed,
+        "prompts": {"template": settings.prompts.template},
+        "source": {**settings.source.model_dump(mode="json"), "model": inputs.source_model},
     }
 
 
 def plan_steps(inputs: Inputs) -> dict[str, Step]:
-    """The steps of a whole run, in order."""
+    """The steps of a whole run, in order. Recipes are keyed as the settings are, for messages."""
     settings = inputs.settings
+    names = [f"{category.id} {category.name}" for category in inputs.categories]
+    backgrounds = fingerprint({image.id: image.checksum for image in inputs.backgrounds.images})
     recipes: dict[str, dict[str, Any]] = {
-        "source": {
-            **_source(inputs),
-            "categories": [f"{category.id} {category.name}" for category in inputs.categories],
+        "source": {**_image_recipe(inputs), "categories": {"names": names}},
+        "segment": {"segment": settings.segment.model_dump(mode="json")},
+        "score": {"score": {**settings.score.model_dump(mode="json"), "model": inputs.score_model}},
+        "select": {
+            "select": settings.select.model_dump(mode="json"),
+            "prompts": {"per_category": settings.prompts.per_category},
         },
-        "segment": settings.segment.model_dump(mode="json"),
-        "score": {**settings.score.model_dump(mode="json"), "model": inputs.score_model},
-        "select": {**settings.select.model_dump(mode="json"), "per_category": settings.prompts.per_category},
         "compose": {
-            **settings.compose.model_dump(mode="json"),
-            "backgrounds": fingerprint({image.id: image.checksum for image in inputs.backgrounds.images}),
+            "compose": {**settings.compose.model_dump(mode="json"), "backgrounds": backgrounds},
             "seed": settings.seed,
         },
     }

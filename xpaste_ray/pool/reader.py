@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from xpaste_ray.categories import Category
+from xpaste_ray.categories import Category, category_from_coco
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool.layout import FORMAT, INDEX, MANIFEST
 from xpaste_ray.runs import read_json
@@ -55,10 +55,7 @@ class Pool:
     @cached_property
     def categories(self) -> tuple[Category, ...]:
         """All categories that the pool was built for, those without instances too."""
-        return tuple(
-            Category(row["id"], row["name"], tuple(row["synonyms"]), row["def"], row["frequency"])
-            for row in self.manifest["categories"]
-        )
+        return tuple(map(category_from_coco, self.manifest["categories"]))
 
     @cached_property
     def rows_by_category(self) -> dict[int, np.ndarray]:
@@ -96,14 +93,15 @@ class Pool:
         return self._shards[shard].get_batch(batch), int(offset)
 
 
-def open_pool(path: Path) -> Pool:
+def open_pool(path: str | Path) -> Pool:
     """The pool of a run (its current one) or in a pool folder. ConfigError if there is none."""
-    if (path / MANIFEST).is_file():
-        return Pool(path)
-    pointer = path / "pool.json"
+    folder = Path(path)
+    pointer = folder / "pool.json"
     if pointer.is_file():
-        return Pool(path / read_json(pointer)["current"])
-    raise ConfigError(f"{path} holds no sealed pool (neither manifest.json nor pool.json): build one first")
+        folder = folder / read_json(pointer)["current"]
+    if not (folder / MANIFEST).is_file():
+        raise ConfigError(f"{folder} holds no sealed pool ({MANIFEST} is missing): build one first")
+    return Pool(folder)
 
 
 def _map(path: Path) -> pa.ipc.RecordBatchFileReader:

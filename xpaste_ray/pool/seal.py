@@ -5,14 +5,14 @@ the bytes do not depend on who writes which shard.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xpaste_ray.categories import Category
+from xpaste_ray.categories import Category, category_to_coco
 from xpaste_ray.errors import RowError
 from xpaste_ray.fingerprints import hash_file
 from xpaste_ray.masks import decode_png
@@ -60,7 +60,9 @@ def seal_pool(
             "format": FORMAT,
             "fingerprint": fingerprint,
             "instances": len(index),
-            "categories": [_category_entry(category, counts) for category in categories],
+            "categories": [
+                {**category_to_coco(category), "instances": counts[category.id]} for category in categories
+            ],
             "index": {"name": INDEX, "checksum": hash_file(out_dir / INDEX)},
             "shards": shards,
         },
@@ -68,21 +70,10 @@ def seal_pool(
     return rejections
 
 
-def _category_entry(category: Category, counts: Mapping[int, int]) -> dict[str, Any]:
-    return {
-        "id": category.id,
-        "name": category.name,
-        "synonyms": list(category.synonyms),
-        "def": category.definition,
-        "frequency": category.frequency,
-        "instances": counts.get(category.id, 0),
-    }
-
-
 def _instances(
     kept: pa.Table, unit_file: UnitFile, max_side_px: int
 ) -> tuple[list[dict[str, Any]], list[Rejection]]:
-    """Cut-outs of the given proposals, in order; every unit file is read once."""
+    """Cut-outs of one shard's proposals, in order; every unit file that it needs is read once."""
     wanted = kept.select(["round", "unit", "candidate_id", "category", "method", "ordinal"]).to_pylist()
     by_unit: dict[str, list[int]] = {}
     for position, row in enumerate(wanted):

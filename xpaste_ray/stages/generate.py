@@ -9,7 +9,7 @@ import torch
 
 from xpaste_ray.config import SourceSettings
 from xpaste_ray.models.diffusion import DiffusionModel
-from xpaste_ray.models.folders import model_folder
+from xpaste_ray.models.folders import DIFFUSERS_FILE, model_folder
 from xpaste_ray.records import Candidate, Prompt
 
 _LOG = logging.getLogger(__name__)
@@ -25,7 +25,9 @@ class GenerateStage:
         torch.set_num_threads(settings.threads)
         self._settings = settings
         self._model_name = model_name
-        self._model = DiffusionModel(model_folder(settings.model, "source.model"), settings.dtype)
+        self._model = DiffusionModel(
+            model_folder(settings.model, "source.model", DIFFUSERS_FILE), settings.dtype
+        )
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         prompts = [candidate.prompt for candidate in candidates]

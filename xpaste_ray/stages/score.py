@@ -10,7 +10,7 @@ import torch
 from xpaste_ray.categories import display_name
 from xpaste_ray.config import ScoreSettings
 from xpaste_ray.models.clip import ClipModel
-from xpaste_ray.models.folders import model_folder
+from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder
 from xpaste_ray.records import Candidate, Proposal
 
 _LOG = logging.getLogger(__name__)
@@ -26,12 +26,12 @@ class ScoreStage:
     def __init__(self, settings: ScoreSettings) -> None:
         torch.set_num_threads(settings.threads)
         self._settings = settings
-        self._model = ClipModel(model_folder(settings.model, "score.model"))
+        self._model = ClipModel(model_folder(settings.model, "score.model", OPEN_CLIP_FILE))
         self._texts: dict[str, np.ndarray] = {}
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         places = list(_usable(candidates))
-        images = [on_white(candidates[i].image, candidates[i].proposals[j].mask) for i, j in places]
+        images = [_masked(candidates[i], candidates[i].proposals[j]) for i, j in places]
         embeddings = dict(zip(places, self._embed(images), strict=True))
         return [
             replace(
@@ -62,27 +62,34 @@ class ScoreStage:
             self._texts[category] = self._model.embed_texts([text])[0]
         return self._texts[category]
 
-    def _embed(self, images: Sequence[np.ndarray]) -> Iterator[np.ndarray | None]:
+    def _embed(self, images: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
         """One embedding an image, None where it failed, in micro-batches of one fixed shape."""
         size = self._settings.micro_batch
-        for start in range(0, len(images), size):
-            part = images[start : start + size]
-            try:
-                yield from self._embed_padded(part)
-            except Exception:
-                _LOG.exception("scoring %d images failed; trying them one by one", len(part))
-                yield from (self._embed_alone(image) for image in part)
+        found: list[np.ndarray | None] = [None] * len(images)
+        there = [(place, image) for place, image in enumerate(images) if image is not None]
+        for start in range(0, len(there), size):
+            places, part = zip(*there[start : start + size], strict=True)
+            for place, embedding in zip(places, self._embed_batch(part), strict=True):
+                found[place] = embedding
+        return found
 
-    def _embed_padded(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def _embed_batch(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray | None]:
+        """At most `micro_batch` images; if they fail together, each is tried alone."""
         padded = [*images, *[images[-1]] * (self._settings.micro_batch - len(images))]
-        return self._model.embed_images(padded)[: len(images)]
-
-    def _embed_alone(self, image: np.ndarray) -> np.ndarray | None:
         try:
-            embedding: np.ndarray = self._embed_padded([image])[0]
+            return list(self._model.embed_images(padded)[: len(images)])
         except Exception:
-            return None
-        return embedding
+            _LOG.exception("scoring %d images failed", len(images))
+            return [None] if len(images) == 1 else [self._embed_batch([image])[0] for image in images]
+
+
+def _masked(candidate: Candidate, proposal: Proposal) -> np.ndarray | None:
+    """What is scored of a proposal; None if its mask does not fit its image."""
+    try:
+        return on_white(candidate.image, proposal.mask)
+    except Exception:
+        _LOG.exception("masking %s failed", candidate.prompt.candidate_id)
+        return None
 
 
 def on_white(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train_all(options.work, options.seed, options.only)
+    train_all(options.work / f"seed-{options.seed}", options.seed, options.only)
 
 
 def train_all(work_dir: Path, seed: int, only: str | None = None) -> None:

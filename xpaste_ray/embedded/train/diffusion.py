@@ -24,11 +24,11 @@ from xpaste_ray.categories import display_name
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES, SIDE_PX
 from xpaste_ray.embedded.scenes import DIFFUSION_STYLE, compose_scene
 from xpaste_ray.embedded.train.clip import TEMPLATES, tokenize
-from xpaste_ray.embedded.train.loop import TrainOptions, autocast, device, train
+from xpaste_ray.embedded.train.loop import TrainOptions, autocast, device, save_whole, train
 from xpaste_ray.embedded.train.vae import to_pixels
 from xpaste_ray.rng import int_seed_for, rng_for
 
-OPTIONS = TrainOptions(steps=9000, learning_rate=7e-4, ema_decay=0.998, warmup_steps=200)
+OPTIONS = TrainOptions(steps=8000, learning_rate=7e-4, ema_decay=0.998, warmup_steps=200)
 
 _BATCH = 32
 _SCENES_PER_CATEGORY = 400
@@ -120,7 +120,7 @@ def latent_bank(vae: AutoencoderKL, seed: int, work_dir: Path) -> torch.Tensor:
             scenes = np.stack([compose_scene(rng, name, DIFFUSION_STYLE, SIDE_PX)[0] for rng in rngs])
             parts = np.split(scenes, 8)
             banks.append(torch.cat([vae.encode(to_pixels(part)).latent_dist.mean.cpu() for part in parts]))
-        torch.save(torch.stack(banks).contiguous(), path)
+        save_whole(torch.stack(banks).contiguous(), path)
     latents = torch.load(path, weights_only=True)
     mean, std = latents.mean((0, 1, 3, 4)), latents.std((0, 1, 3, 4))
     rescale_latents(vae, mean, std)

@@ -39,7 +39,7 @@ def train(
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay), use_buffers=True)
     start = 0
     if path.exists():
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=device())
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -84,9 +84,14 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "step": step,
     }
+    save_whole(state, path)
+
+
+def save_whole(value: object, path: Path) -> None:
+    """`torch.save` so that the file is either absent or complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".tmp")
-    torch.save(state, aside)
+    torch.save(value, aside)
     aside.replace(path)
 
 

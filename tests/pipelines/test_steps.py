@@ -1,0 +1,56 @@
+"""Fingerprints chain by step: what a setting changes, and what it leaves alone."""
+
+import shutil
+
+import pytest
+
+from xpaste_ray.config import load_settings
+from xpaste_ray.embedded import CLIP_DIR
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs, source_recipe
+
+NAMES = ("source", "segment", "score", "select", "compose")
+
+
+def _fingerprints(*overrides):
+    steps = plan_steps(resolve_inputs(load_settings("demo", overrides)))
+    return {name: step.fingerprint for name, step in steps.items()}
+
+
+@pytest.mark.parametrize(
+    ("override", "first_changed"),
+    [
+        ("source.steps=21", "source"),
+        ("seed=1", "source"),
+        ("prompts.template=one {name}", "source"),
+        ("categories.names=[frog]", "source"),
+        ("segment.iterations=4", "segment"),
+        ("score.micro_batch=4", "score"),
+        ("select.tolerance=2", "select"),
+        ("prompts.per_category=9", "select"),
+        ("compose.count=99", "compose"),
+        ("resources.source_actors=1", None),
+        ("resources.local_cpus=4", None),
+    ],
+)
+def test_setting_changes_its_step_and_those_after_it(override, first_changed):
+    before, after = _fingerprints(), _fingerprints(override)
+    changed = [name for name in NAMES if before[name] != after[name]]
+    assert changed == (list(NAMES[NAMES.index(first_changed) :]) if first_changed else [])
+
+
+def test_model_is_known_by_its_content_not_by_its_place(tmp_path):
+    for parent in ("here", "there"):
+        shutil.copytree(CLIP_DIR, tmp_path / parent / "mini")
+    here, there = (_fingerprints(f"score.model={tmp_path / parent / 'mini'}") for parent in ("here", "there"))
+    assert here == there != _fingerprints()
+
+
+def test_candidate_ids_do_not_depend_on_the_other_categories():
+    all_names, one = (resolve_inputs(load_settings("demo", o)) for o in ([], ["categories.names=[frog]"]))
+    assert source_recipe(all_names) == source_recipe(one)
+
+
+def test_category_that_the_embedded_model_does_not_know_is_refused():
+    with pytest.raises(ConfigError, match="cannot draw 'toaster'.*It knows 32 categories: banana"):
+        resolve_inputs(load_settings("demo", ["categories.names=[toaster]"]))
