@@ -30,6 +30,7 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/embedded_models.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/tables.py
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev pyproject.toml --output-file requirements.lock

@@ -1,6 +1,8 @@
 """What the README promises is what the project does."""
 
+import json
 import re
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +25,19 @@ def test_make_demo_runs_the_command_that_the_readme_shows():
 def test_pictures_and_files_that_the_readme_links_to_exist():
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert links and [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_figures_of_the_readme_are_those_of_the_benchmark_files():
+    spec = spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+    tables = module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    assert "| measured |" in README and tables.with_tables(README) == README
+
+
+def test_gates_of_the_benchmark_files_are_kept():
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        missed = [gate["name"] for gate in json.loads(path.read_text())["gates"] if not gate["passed"]]
+        assert missed == [], path.name
 
 
 def test_ci_runs_the_readmes_commands():

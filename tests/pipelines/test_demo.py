@@ -1,6 +1,7 @@
 """The whole chain on a real local Ray: the same bytes whatever happens on the way."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -123,6 +124,14 @@ def test_annotations_lead_back_to_their_prompts(reference):
     told = pool.provenance(pool.row_of_id[annotation["instance_id"]])
     assert told["text"].startswith("a photo of a single ") and told["model"].startswith("embedded:diffusion@")
     assert told["category_id"] == annotation["category_id"]
+
+
+def test_python_of_the_readme_works(reference, capsys):
+    """Its one snippet, with the run at hand in place of the demo's."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    exec(code.replace("runs/demo", str(reference)), {})
+    assert "a photo of a single" in capsys.readouterr().out
 
 
 def test_nothing_tells_where_it_was_made(reference):

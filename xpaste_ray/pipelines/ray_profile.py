@@ -6,11 +6,14 @@ here, so that a new Ray version is one file's work.
 """
 
 import logging
+import os
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.util.annotations import RayDeprecationWarning
 
 from xpaste_ray.config import ACTOR_CPUS
 
@@ -26,6 +29,9 @@ def start_ray(logical_cpus: int) -> None:
     """Start a local Ray, unless this process is connected already."""
     if ray.is_initialized():
         return
+    # Ray reports every actor that may be restarted as an error (ray-project/ray#53727), and more
+    # workers than cores as a warning: both are meant here.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray.init(
         address="local",
         num_cpus=logical_cpus,
@@ -53,16 +59,18 @@ def configure_data(listener: StageListener) -> None:
 def actor_stage(dataset: Dataset, name: str, actor: type, actors: int, kwargs: dict[str, Any]) -> Dataset:
     """A fixed pool of actors, one row (unit or shard) a call, as Arrow."""
     named = type(name, (actor,), {})  # the operator's name in Ray's tools is the class's
-    return dataset.map_batches(
-        named,
-        fn_constructor_kwargs=kwargs,
-        batch_size=1,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=actors),
-        num_cpus=ACTOR_CPUS,
-        max_restarts=-1,
-        max_task_retries=-1,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # of the last two keywords; see above
+        return dataset.map_batches(
+            named,
+            fn_constructor_kwargs=kwargs,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=actors),
+            num_cpus=ACTOR_CPUS,
+            max_restarts=-1,
+            max_task_retries=-1,
+        )
 
 
 WRITE_TASK_ARGS: dict[str, Any] = {"num_cpus": _TASK_CPUS}

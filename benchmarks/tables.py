@@ -1,0 +1,35 @@
+"""Write the tables of README.md from the files in benchmarks/results: no figure is typed by hand.
+
+python benchmarks/tables.py
+"""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+
+
+def table(script: str) -> str:
+    """The gates of `results/<script>.json` as Markdown, with the machine below."""
+    result = json.loads((ROOT / "benchmarks" / "results" / f"{script}.json").read_text())
+    lines = ["| measured | value | gate |", "|---|---|---|"]
+    lines += [f"| {gate['name']} | {gate['value']:.3g} | {gate['gate']} |" for gate in result["gates"]]
+    machine = result["environment"]
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}"
+    source = f"[benchmarks/results/{script}.json](benchmarks/results/{script}.json)"
+    return "\n".join([*lines, "", f"{where}; from {source}."])
+
+
+def with_tables(readme: str) -> str:
+    """The text with everything between `<!-- results: NAME -->` and `<!-- end -->` made anew."""
+    parts = readme.split("<!-- results: ")
+    for number, part in enumerate(parts[1:], 1):
+        script, _, rest = part.partition(" -->")
+        _, _, after = rest.partition("<!-- end -->")
+        parts[number] = f"{script} -->\n{table(script)}\n<!-- end -->{after}"
+    return "<!-- results: ".join(parts)
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text()))
