@@ -7,7 +7,6 @@ import argparse
 from pathlib import Path
 
 import torch
-from transformers import CLIPTokenizer
 
 from xpaste_ray.categories import display_name, lvis_categories
 from xpaste_ray.embedded import CLIP_DIR, DIFFUSION_DIR
@@ -45,13 +44,8 @@ def train_all(work_dir: Path, seed: int, only: str | None = None) -> None:
         return
     vae = train_vae(seed, work_dir)
     unet = train_unet(vae, tower, tokenizer, seed, work_dir)
-    _export_clip(clip, tokenizer)
+    export_clip(clip, tokenizer, work_dir / "tokenizer", CLIP_DIR)
     export_diffusion(vae, tower, unet, work_dir / "tokenizer", DIFFUSION_DIR)
-
-
-def _export_clip(clip: torch.nn.Module, tokenizer: CLIPTokenizer) -> None:
-    build_tokenizer(_tokenizer_texts(), CLIP_DIR)
-    export_clip(clip, tokenizer, CLIP_DIR)
 
 
 def _tokenizer_texts() -> list[str]:

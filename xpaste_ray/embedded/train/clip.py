@@ -1,6 +1,7 @@
 """Training of the miniature CLIP: a real `open_clip.CLIP` with a small configuration."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
     return encoded.input_ids
 
 
-def export_clip(model: CLIP, tokenizer: CLIPTokenizer, out_dir: Path) -> None:
+def export_clip(model: CLIP, tokenizer: CLIPTokenizer, tokenizer_dir: Path, out_dir: Path) -> None:
     """Write what `open_clip.create_model_and_transforms("local-dir:...")` reads, in float16."""
     config = {
         "model_cfg": model_config(len(tokenizer)),
@@ -112,6 +113,7 @@ def export_clip(model: CLIP, tokenizer: CLIPTokenizer, out_dir: Path) -> None:
             "interpolation": "bicubic",
         },
     }
+    shutil.copytree(tokenizer_dir, out_dir, dirs_exist_ok=True)
     (out_dir / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     halves = {
         key: (value.half() if value.is_floating_point() else value).contiguous().cpu()

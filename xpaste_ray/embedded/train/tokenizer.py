@@ -16,7 +16,13 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
 def build_tokenizer(texts: list[str], out_dir: Path) -> CLIPTokenizer:
-    """Learn the merges from `texts`, write `vocab.json`, `merges.txt` and `tokenizer_config.json`."""
+    """Learn the merges from `texts`, write `vocab.json`, `merges.txt` and `tokenizer_config.json`.
+
+    Files that are there already are kept: the learner breaks ties differently from run to run, and
+    models trained on one vocabulary must not meet another.
+    """
+    if (out_dir / "tokenizer_config.json").exists():
+        return CLIPTokenizer.from_pretrained(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     merges = _learn_merges(texts)
     byte_symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
