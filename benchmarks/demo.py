@@ -16,7 +16,7 @@ from pathlib import Path
 from measuring import Gate, finish
 
 XPASTE = Path(sys.executable).with_name("xpaste")
-_SAMPLE_EVERY_S = 0.5
+_SAMPLE_EVERY_S = 2.0  # reading the maps of all processes costs time itself
 
 
 def run(out: Path) -> tuple[float, float]:

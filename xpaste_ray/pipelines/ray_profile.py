@@ -6,7 +6,6 @@ here, so that a new Ray version is one file's work.
 """
 
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -29,9 +28,6 @@ def start_ray(logical_cpus: int) -> None:
     """Start a local Ray, unless this process is connected already."""
     if ray.is_initialized():
         return
-    # Ray reports every actor that may be restarted as an error (ray-project/ray#53727), and more
-    # workers than cores as a warning: both are meant here.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray.init(
         address="local",
         num_cpus=logical_cpus,
