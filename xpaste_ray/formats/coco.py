@@ -64,7 +64,7 @@ def is_committed(dataset: Path, shard: Shard, recipe: str) -> bool:
         found = json.loads(fragment_path(dataset, shard).read_bytes())
     except (OSError, ValueError):
         return False
-    return bool(found["recipe"] == recipe)
+    return isinstance(found, dict) and found.get("recipe") == recipe
 
 
 def write_annotations(

@@ -86,11 +86,11 @@ def compact_scores(run: RunDir, units: pa.Table) -> pa.Table:
     """
     parts = []
     for name, prompts in zip(unit_ids(units), units["prompts"].to_pylist(), strict=True):
-        rows = list(_score_rows(run, name))
-        asked = [prompt["candidate_id"] for prompt in prompts]
-        if list(dict.fromkeys(row["candidate_id"] for row in rows)) != asked:
+        file = pq.ParquetFile(run.unit_file(name))
+        found = file.read(columns=["candidate_id"])["candidate_id"].to_pylist()
+        if found != [prompt["candidate_id"] for prompt in prompts]:
             raise SchemaError(f"{run.unit_file(name)} does not hold the candidates of its unit once each")
-        parts.append(pa.Table.from_pylist(rows, schema=SCORES))
+        parts.append(pa.Table.from_pylist(list(_score_rows(file, name)), schema=SCORES))
     scores = pa.concat_tables(parts)
     write_parquet(run.scores, scores)
     return scores
@@ -100,11 +100,9 @@ _HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index")
 _PROPOSAL = ("method", "ordinal", "status", "reason", "area_fraction")
 
 
-def _score_rows(run: RunDir, name: str) -> Iterator[dict[str, object]]:
+def _score_rows(file: pq.ParquetFile, name: str) -> Iterator[dict[str, object]]:
     """Rows of `SCORES` from one unit file, read without its images."""
-    path = run.unit_file(name)
-    file = pq.ParquetFile(path)
-    check_schema(file.schema_arrow, CANDIDATES, f"scores from {path.name}")
+    check_schema(file.schema_arrow, CANDIDATES, f"scores from {name}")
     nested = [f"proposals.list.element.{key}" for key in (*_PROPOSAL, "scores")]
     for row in file.read(columns=[*_HEAD, "status", "reason", *nested]).to_pylist():
         head = {key: row[key] for key in _HEAD}
