@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
+    DDPMScheduler,
     DPMSolverMultistepScheduler,
     StableDiffusionPipeline,
     UNet2DConditionModel,
@@ -34,7 +35,7 @@ _BATCH = 32
 _SCENES_PER_CATEGORY = 400
 _EMPTY_PROMPT_SHARE = 0.10  # so that the pipeline's classifier-free guidance has its other half
 _MAIN_TEMPLATE_SHARE = 0.70  # the rest is drawn from all templates
-_MIN_SNR_GAMMA = 5.0  # Hang et al. 2023, arXiv:2303.09556
+_MAX_WEIGHT = 5.0  # of an error in the clean latents: min-SNR, Hang et al. 2023, arXiv:2303.09556
 
 
 def text_tower(clip: CLIP) -> CLIPTextModel:
@@ -79,15 +80,28 @@ def text_tower(clip: CLIP) -> CLIPTextModel:
     return tower.eval().requires_grad_(False)
 
 
-def noise_schedule() -> DPMSolverMultistepScheduler:
-    """Stable Diffusion 1.5's noise schedule, sampled by DPM-Solver++."""
-    return DPMSolverMultistepScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        num_train_timesteps=1000,
-        steps_offset=1,
-    )
+# Stable Diffusion's noise, with velocity prediction as in its version 2.1 and down to pure noise (Lin
+# et al. 2023, arXiv:2305.08891): the layout is decided where the input is nearly all noise, and there
+# a small network that predicts the noise learns nothing of it.
+_NOISE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
+
+
+def training_schedule() -> DDPMScheduler:
+    """The forward process. (DPM-Solver's own `add_noise` is for image-to-image: before a sampler's
+    `set_timesteps` it takes the noise of step T - t.)"""
+    return DDPMScheduler(**_NOISE)
+
+
+def sampling_schedule() -> DPMSolverMultistepScheduler:
+    return DPMSolverMultistepScheduler(**_NOISE)
 
 
 def new_unet(text_width: int) -> UNet2DConditionModel:
@@ -157,7 +171,7 @@ def train_unet(
     model = new_unet(tower.config.hidden_size).to(device(), memory_format=torch.channels_last)
     latents = latent_bank(vae, seed, work_dir)
     prompts, empty = prompt_embeddings(tower, tokenizer)
-    schedule = noise_schedule()
+    schedule = training_schedule()
 
     def loss_of_step(step: int) -> torch.Tensor:
         rng = rng_for(seed, "unet-training", step)
@@ -174,9 +188,10 @@ def train_unet(
         noisy = schedule.add_noise(clean, noise, times).contiguous(memory_format=torch.channels_last)
         with autocast():
             predicted = model(noisy, times, text).sample
-        errors = (predicted.float() - noise).square().mean((1, 2, 3))
-        signal_to_noise = compute_snr(schedule, times)
-        return (errors * (signal_to_noise.clamp(max=_MIN_SNR_GAMMA) / signal_to_noise)).mean()
+        errors = (predicted.float() - schedule.get_velocity(clean, noise, times)).square().mean((1, 2, 3))
+        # An error in the velocity is one of 1 / sqrt(SNR + 1) in the clean latents.
+        weight = compute_snr(schedule, times) + 1
+        return (errors * (weight.clamp(max=_MAX_WEIGHT) / weight)).mean()
 
     return train("unet", model, loss_of_step, OPTIONS, work_dir)
 
@@ -191,7 +206,7 @@ def export_diffusion(
         text_encoder=tower,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=noise_schedule(),
+        scheduler=sampling_schedule(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
