@@ -1,5 +1,6 @@
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
@@ -11,6 +12,7 @@ from xpaste_ray.masks import (
     encode_rle,
     largest_object,
     resize_cutout,
+    shape_of_part,
     spread_edge_colour,
     tight_box_xywh,
 )
@@ -78,6 +80,42 @@ def test_edge_colours_come_from_the_opaque_part():
 
 def test_shrinking_averages_and_keeps_the_area():
     alpha = (disc(64, 20) * 255).astype(np.uint8)
-    rgb = np.zeros((64, 64, 3), np.uint8)
-    _, small = resize_cutout(rgb, alpha, (16, 16))
+    rgba = np.dstack((np.zeros((64, 64, 3), np.uint8), alpha))
+    small = resize_cutout(rgba, (16, 16))[..., 3]
     assert abs((small / 255).sum() * 16 - disc(64, 20).sum()) < 8
+
+
+@pytest.mark.parametrize("size_hw", [(64, 64), (50, 40), (16, 16), (13, 37), (100, 20), (1, 1), (5, 200)])
+def test_resized_cutout_has_the_size_and_no_new_colours(size_hw):
+    rgba = np.dstack((np.full((64, 64, 3), 77, np.uint8), (disc(64, 20) * 255).astype(np.uint8)))
+    resized = resize_cutout(rgba, size_hw)
+    assert resized.shape == (*size_hw, 4) and (resized[..., :3] == 77).all()
+
+
+def test_fine_stripes_do_not_alias_when_shrunk():
+    """Stripes of one pixel, black and white, are grey at a third of the size."""
+    rgba = np.full((90, 90, 4), 255, np.uint8)
+    rgba[:, ::2, :3] = 0
+    shrunk = resize_cutout(rgba, (30, 30))[:, 2:-2, :3].astype(int)
+    assert abs(shrunk - 128).max() <= 16
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_shape_of_a_part_equals_that_of_the_whole_mask(data):
+    """Byte for byte as pycocotools encodes it, also where the part touches any border."""
+    canvas_hw = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    top, left = (data.draw(st.integers(0, side - 1)) for side in canvas_hw)
+    height, width = (
+        data.draw(st.integers(1, side - start)) for side, start in zip(canvas_hw, (top, left), strict=True)
+    )
+    bits = data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
+    part = np.array(bits).reshape(height, width)
+    whole = np.zeros(canvas_hw, bool)
+    whole[top : top + height, left : left + width] = part
+    shape = shape_of_part(part, (top, left), canvas_hw)
+    if not whole.any():
+        assert shape is None
+    else:
+        assert (shape.rle, shape.area) == (encode_rle(whole), whole.sum())
+        assert shape.box_xywh == tight_box_xywh(whole)

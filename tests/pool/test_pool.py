@@ -16,8 +16,8 @@ def test_what_was_sealed_is_read_back(make_pool):
     assert pool.instance_ids == ["45-0-test-hand-0", "45-1-test-hand-0", "649-0-test-hand-0"]
     instance = pool.instance(1)
     expected = disc(40, 9)[11:29, 11:29]  # radius 9, cropped to its box
-    assert np.array_equal(instance.alpha == 255, expected)
-    assert (instance.rgb[expected] == (45, 10, 90)).all()
+    assert np.array_equal(instance.rgba[..., 3] == 255, expected)
+    assert (instance.rgba[..., :3][expected] == (45, 10, 90)).all()
     assert instance.size_hw == pool.size_hw(1) == (18, 18)
     assert instance.category_id == 45
 

@@ -10,13 +10,12 @@ from xpaste_ray.masks import BoxXYWH, largest_object, resize_cutout, spread_edge
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
-    """rgb: (h, w, 3) uint8 straight colour, spread under the soft edge. alpha: (h, w) uint8.
+    """rgba: (h, w, 4) uint8, straight colour, spread under the soft edge.
 
     source_box_xywh: where it was, in the frame of the source image.
     """
 
-    rgb: np.ndarray
-    alpha: np.ndarray
+    rgba: np.ndarray
     source_box_xywh: BoxXYWH
 
 
@@ -33,12 +32,10 @@ def cut_out(image: np.ndarray, soft_mask: np.ndarray, max_side_px: int) -> Cutou
         raise RowError("empty_mask")
     left, top, width, height = box
     alpha = np.ascontiguousarray(mask[top : top + height, left : left + width])
-    rgb = spread_edge_colour(image[top : top + height, left : left + width], alpha)
+    rgba = np.dstack((spread_edge_colour(image[top : top + height, left : left + width], alpha), alpha))
     shrink = max_side_px / max(height, width)
     if shrink < 1:
-        rgb, alpha = resize_cutout(
-            rgb, alpha, (max(1, round(height * shrink)), max(1, round(width * shrink)))
-        )
-    if min(alpha.shape) < 2:
+        rgba = resize_cutout(rgba, (max(1, round(height * shrink)), max(1, round(width * shrink))))
+    if min(rgba.shape[:2]) < 2:
         raise RowError("cutout_too_small")
-    return Cutout(rgb, alpha, box)
+    return Cutout(rgba, box)

@@ -1,7 +1,7 @@
 """The files of a sealed pool.
 
     manifest.json      fingerprint, categories, counts, shards with checksums; written last
-    index.arrow        a row an instance, in pool order: id, category, shard, batch, offset
+    index.arrow        a row an instance, in pool order: what planning needs, and where its pixels are
     shard-00000.arrow  the instances, Arrow IPC, record batches of at most 64 MiB
 
 Nothing in them tells when, where or by how many workers the pool was made.
@@ -11,12 +11,15 @@ import pyarrow as pa
 
 MANIFEST = "manifest.json"
 INDEX = "index.arrow"
-FORMAT = 1
+FORMAT = 2
 
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("instance_id", pa.string(), nullable=False),
         pa.field("category_id", pa.int64(), nullable=False),
+        pa.field("source_image", pa.string(), nullable=False),  # equal for instances cut from one image
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
         pa.field("shard", pa.int32(), nullable=False),
         pa.field("batch", pa.int32(), nullable=False),
         pa.field("offset", pa.int32(), nullable=False),
@@ -31,8 +34,7 @@ INSTANCE_SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("encoding", pa.string(), nullable=False),  # "raw": row-major bytes
-        pa.field("rgb", pa.large_binary(), nullable=False),  # height * width * 3, straight colour
-        pa.field("alpha", pa.large_binary(), nullable=False),  # height * width
+        pa.field("rgba", pa.large_binary(), nullable=False),  # height * width * 4, straight colour
         # provenance
         pa.field("candidate_id", pa.string(), nullable=False),
         pa.field("method", pa.string(), nullable=False),

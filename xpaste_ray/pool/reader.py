@@ -16,16 +16,15 @@ from xpaste_ray.runs import read_json
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One cut-out. rgb: (h, w, 3) uint8, straight colour; alpha: (h, w) uint8. Read-only views."""
+    """One cut-out. rgba: (h, w, 4) uint8, straight colour; a read-only view of the pool."""
 
     instance_id: str
     category_id: int
-    rgb: np.ndarray
-    alpha: np.ndarray
+    rgba: np.ndarray
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        return self.alpha.shape[0], self.alpha.shape[1]
+        return self.rgba.shape[0], self.rgba.shape[1]
 
 
 class Pool:
@@ -38,14 +37,24 @@ class Pool:
             raise ConfigError(
                 f"{folder}: pool format {self.manifest.get('format')!r} is not {FORMAT}: build it again"
             )
-        index = _map(folder / INDEX).read_all()
-        self.instance_ids: list[str] = index["instance_id"].to_pylist()
-        self._category_ids = index["category_id"].to_numpy()
-        self._places = np.stack([index[name].to_numpy() for name in ("shard", "batch", "offset")], axis=1)
+        self._index = _map(folder / INDEX).read_all()
+        self.category_ids: np.ndarray = self._index["category_id"].to_numpy()
+        self.sizes_hw: np.ndarray = np.stack(
+            [self._index[name].to_numpy() for name in ("height", "width")], axis=1
+        )
+        self._places = np.stack(
+            [self._index[name].to_numpy() for name in ("shard", "batch", "offset")], axis=1
+        )
         self._shards = [_map(folder / shard["name"]) for shard in self.manifest["shards"]]
+        self._batches: dict[tuple[int, int], pa.RecordBatch] = {}
+        self._pixels: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    def __reduce__(self) -> tuple[type["Pool"], tuple[Path]]:
+        """Another process maps the files itself."""
+        return Pool, (self.folder,)
 
     def __len__(self) -> int:
-        return len(self.instance_ids)
+        return len(self.category_ids)
 
     @property
     def fingerprint(self) -> str:
@@ -60,7 +69,19 @@ class Pool:
     @cached_property
     def rows_by_category(self) -> dict[int, np.ndarray]:
         """Instance numbers of every category that has any, by category id; keys ascend."""
-        return {int(c): np.flatnonzero(self._category_ids == c) for c in np.unique(self._category_ids)}
+        return {int(c): np.flatnonzero(self.category_ids == c) for c in np.unique(self.category_ids)}
+
+    @cached_property
+    def rows_by_source_image(self) -> tuple[np.ndarray, ...]:
+        """Instance numbers of every source image, in the order of the images' first instances."""
+        images = self._index["source_image"].combine_chunks().dictionary_encode().indices.to_numpy()
+        order = np.argsort(images, kind="stable")
+        return tuple(np.split(order, np.flatnonzero(np.diff(images[order])) + 1))
+
+    @cached_property
+    def instance_ids(self) -> list[str]:
+        ids: list[str] = self._index["instance_id"].to_pylist()
+        return ids
 
     @cached_property
     def row_of_id(self) -> dict[str, int]:
@@ -68,29 +89,30 @@ class Pool:
 
     def instance(self, row: int) -> Instance:
         """The cut-out number `row`, without copying its pixels."""
-        batch, offset = self._locate(row)
-        height, width = (batch[name][offset].as_py() for name in ("height", "width"))
-        rgb = np.frombuffer(batch["rgb"][offset].as_buffer(), np.uint8).reshape(height, width, 3)
-        alpha = np.frombuffer(batch["alpha"][offset].as_buffer(), np.uint8).reshape(height, width)
-        return Instance(self.instance_ids[row], self.category_id(row), rgb, alpha)
+        shard, number, offset = self._places[row].tolist()
+        if (shard, number) not in self._pixels:
+            self._pixels[shard, number] = _binary_column(self._batch(shard, number)["rgba"])
+        offsets, data = self._pixels[shard, number]
+        rgba = data[offsets[offset] : offsets[offset + 1]].reshape(*self.size_hw(row), 4)
+        return Instance(self.instance_ids[row], self.category_id(row), rgba)
 
     def category_id(self, row: int) -> int:
-        return int(self._category_ids[row])
+        return int(self.category_ids[row])
 
     def size_hw(self, row: int) -> tuple[int, int]:
-        batch, offset = self._locate(row)
-        return batch["height"][offset].as_py(), batch["width"][offset].as_py()
+        height, width = self.sizes_hw[row].tolist()
+        return height, width
 
     def provenance(self, row: int) -> dict[str, Any]:
         """Everything that is known of an instance but its pixels."""
-        batch, offset = self._locate(row)
-        return {
-            name: batch[name][offset].as_py() for name in batch.schema.names if name not in ("rgb", "alpha")
-        }
+        shard, number, offset = self._places[row].tolist()
+        batch = self._batch(shard, number)
+        return {name: batch[name][offset].as_py() for name in batch.schema.names if name != "rgba"}
 
-    def _locate(self, row: int) -> tuple[pa.RecordBatch, int]:
-        shard, batch, offset = self._places[row]
-        return self._shards[shard].get_batch(batch), int(offset)
+    def _batch(self, shard: int, number: int) -> pa.RecordBatch:
+        if (shard, number) not in self._batches:
+            self._batches[shard, number] = self._shards[shard].get_batch(number)
+        return self._batches[shard, number]
 
 
 def open_pool(path: str | Path) -> Pool:
@@ -102,6 +124,12 @@ def open_pool(path: str | Path) -> Pool:
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{folder} holds no sealed pool ({MANIFEST} is missing): build one first")
     return Pool(folder)
+
+
+def _binary_column(column: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and bytes of a column without nulls, as views: an Arrow scalar costs more than its pixels."""
+    _, offsets, data = column.buffers()
+    return np.frombuffer(offsets, np.int64)[column.offset :], np.frombuffer(data, np.uint8)
 
 
 def _map(path: Path) -> pa.ipc.RecordBatchFileReader:

@@ -102,11 +102,10 @@ def _instance(candidate: dict[str, Any], wanted: dict[str, Any], max_side_px: in
     cutout = cut_out(decode_png(candidate["image_png"]), decode_png(proposal["mask_png"]), max_side_px)
     return {
         "instance_id": instance_id(candidate["candidate_id"], *key),
-        "height": cutout.alpha.shape[0],
-        "width": cutout.alpha.shape[1],
+        "height": cutout.rgba.shape[0],
+        "width": cutout.rgba.shape[1],
         "encoding": "raw",
-        "rgb": cutout.rgb.tobytes(),
-        "alpha": cutout.alpha.tobytes(),
+        "rgba": cutout.rgba.tobytes(),
         "clip_logit": dict(proposal["scores"])["clip_logit"],
         "area_fraction": proposal["area_fraction"],
         "method": proposal["method"],
@@ -129,6 +128,9 @@ def _write_shard(path: Path, rows: list[dict[str, Any]], number: int) -> list[di
             {
                 "instance_id": row["instance_id"],
                 "category_id": row["category_id"],
+                "source_image": row["candidate_id"],
+                "height": row["height"],
+                "width": row["width"],
                 "shard": number,
                 "batch": batch_number,
                 "offset": offset,
@@ -144,7 +146,7 @@ def _batches(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     batches: list[list[dict[str, Any]]] = []
     room = 0
     for row in rows:
-        size = len(row["rgb"]) + len(row["alpha"])
+        size = len(row["rgba"])
         if not batches or size > room:
             batches.append([])
             room = _MAX_BATCH_BYTES
