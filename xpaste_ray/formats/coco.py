@@ -1,102 +1,196 @@
-"""COCO instance segmentation: shards of consecutive samples, one final JSON.
+"""COCO instance segmentation.
 
-images/000000.jpg ...           a file a sample
-fragments/00000000-00000024.json  the annotations of a range of samples; its shard's commit
-annotations.json                streamed from the fragments, in order
+images/000000.jpg ...   a file a sample
+annotations.json        streamed from the fragments, in order, one entry a line
+
+Masks are compressed RLE with iscrowd 0, which every reader of COCO's own library takes; polygons on
+request (exact, see `polygons`), crowds stay RLE. Image ids are sample + 1, because some readers take 0
+for "no image"; annotation ids count from 1 in sample order.
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.formats.contract import Add, DatasetSpec, Format, categories_to_json, image_files
+from xpaste_ray.formats.findings import Finding
+from xpaste_ray.formats.images import image_name
+from xpaste_ray.formats.shards import Fragment, Polygons, Shard
+from xpaste_ray.runs import aside_of, read_json
+from xpaste_ray.samples import Annotation, Sample
 
-from xpaste_ray.categories import Category, category_to_coco
-from xpaste_ray.runs import aside_of, read_json, write_whole
+IMAGES = "images"
+ANNOTATIONS = "annotations.json"
 
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Samples first .. last, both included."""
-
-    first: int
-    last: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.first:08d}-{self.last:08d}"
+Entry = dict[str, Any]
 
 
-def plan_shards(count: int, samples_per_shard: int) -> list[Shard]:
-    """The ranges that cover 0 .. count-1."""
-    starts = range(0, count, samples_per_shard)
-    return [Shard(start, min(start + samples_per_shard, count) - 1) for start in starts]
+def no_files(
+    folder: Path, shard: Shard, samples: Sequence[Sample], images: Sequence[bytes], spec: DatasetSpec
+) -> None:
+    """A shard of this format is its images and the fragment, which others write."""
 
 
-def image_name(sample: int) -> str:
-    return f"{sample:06d}.jpg"
+def image_entry(sample: Sample, spec: DatasetSpec) -> Entry:
+    return {
+        "id": sample.index + 1,
+        "file_name": image_name(sample.index, spec.encoding),
+        "height": sample.height,
+        "width": sample.width,
+        "background_id": sample.background_id,
+    }
 
 
-def fragment_path(dataset: Path, shard: Shard) -> Path:
-    return dataset / "fragments" / f"{shard.name}.json"
+def annotation_entry(image_id: int, annotation: Annotation, polygons: list[list[int]] | None) -> Entry:
+    """An entry of `annotations` without its id. Keys after `iscrowd` are ours; readers ignore them."""
+    entry = {
+        "image_id": image_id,
+        "category_id": annotation.category_id,
+        "bbox": list(annotation.bbox),
+        "area": annotation.area,
+        "segmentation": annotation.segmentation if polygons is None else polygons,
+        "iscrowd": annotation.iscrowd,
+        "origin": annotation.origin,
+        "source_id": annotation.source_id,
+        "visible_fraction": annotation.visible_fraction,
+        "z_order": annotation.z_order,
+    }
+    if annotation.origin == "pool":
+        entry["instance_id"] = annotation.source_id
+    if annotation.amodal is not None:
+        entry["amodal_segmentation"] = annotation.amodal
+    if annotation.provenance is not None:
+        entry["provenance"] = dict(annotation.provenance)
+    return entry
 
 
-def write_image(dataset: Path, sample: int, image: np.ndarray, jpeg_quality: int) -> None:
-    """image: (H, W, 3) uint8 RGB."""
-    ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
-    if not ok:
-        raise ValueError(f"OpenCV could not encode sample {sample} as JPEG")
-    write_whole(dataset / "images" / image_name(sample), bytes(data))
+def annotation_entries(sample: Sample, polygons: Polygons | None) -> list[Entry]:
+    """The sample's entries of `annotations`, without their ids."""
+    pairs = zip_longest(sample.annotations, polygons or ())
+    return [annotation_entry(sample.index + 1, annotation, rings) for annotation, rings in pairs]
 
 
-def write_fragment(dataset: Path, shard: Shard, fragment: Mapping[str, Any]) -> None:
-    """Commit a shard: its images are on disk, and this is the last file that it writes."""
-    write_whole(fragment_path(dataset, shard), json.dumps(fragment, separators=(",", ":")).encode())
+@contextmanager
+def entry_file(target: Path, head: Entry, tail: Callable[[], Entry]) -> Iterator[Callable[..., None]]:
+    """Stream a COCO-like JSON file: hands out add(image entry, annotation entries), which numbers these.
 
-
-def is_committed(dataset: Path, shard: Shard, recipe: str) -> bool:
-    """Whether the shard is there, whole, and made by this recipe."""
-    try:
-        found = json.loads(fragment_path(dataset, shard).read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.get("recipe") == recipe
-
-
-def write_annotations(
-    dataset: Path, shards: Sequence[Shard], categories: Sequence[Category], info: dict[str, Any]
-) -> Counter[str]:
-    """Stream `annotations.json` from the fragments.
-
-    Annotation ids count from 1 in sample order. Memory holds one fragment at a time. Returns the
-    numbers of images, annotations, and of placements by what became of them.
+    The file opens with the keys of `head` and closes with those of `tail`, asked for at the end.
+    Annotations wait in a second file until all images are written, so memory holds one sample.
     """
-    counts: Counter[str] = Counter(images=0, annotations=0)
-    target = dataset / "annotations.json"
-    dataset.mkdir(parents=True, exist_ok=True)
-    aside = aside_of(target)
-    with aside.open("w", encoding="utf-8") as file:
-        file.write('{"info":' + json.dumps(info))
-        file.write(',"licenses":[],"categories":' + json.dumps([category_to_coco(c) for c in categories]))
-        for key in ("images", "annotations"):
-            file.write(f',"{key}":[')
-            for entry in _entries(dataset, shards, key):
-                counts[key] += 1
-                if key == "annotations":
-                    entry = {"id": counts[key], **entry}
-                file.write(("\n" if counts[key] == 1 else ",\n") + json.dumps(entry, separators=(",", ":")))
-            file.write("]")
-        file.write("}\n")
-    aside.replace(target)
-    for shard in shards:
-        counts.update(read_json(fragment_path(dataset, shard))["counts"])
-    return counts
+    main, spool = aside_of(target), aside_of(target.with_name("annotations.spool"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    images, number = 0, 0
+    try:
+        with main.open("w", encoding="ascii") as file, spool.open("w+", encoding="ascii") as waiting:
+
+            def add(image: Entry, annotations: list[Entry]) -> None:
+                nonlocal images, number
+                images += 1
+                file.write(("" if images == 1 else ",") + "\n" + _compact(image))
+                for entry in annotations:
+                    number += 1
+                    waiting.write(("" if number == 1 else ",") + "\n" + _compact({"id": number} | entry))
+
+            file.write(_compact(head)[:-1] + ',"images":[')
+            yield add
+            file.write('],"annotations":[')
+            waiting.seek(0)
+            shutil.copyfileobj(waiting, file, 1 << 20)
+            file.write("]," + _compact(tail())[1:] + "\n")
+        main.replace(target)
+    finally:
+        main.unlink(missing_ok=True)
+        spool.unlink(missing_ok=True)
 
 
-def _entries(dataset: Path, shards: Sequence[Shard], key: str) -> Iterator[dict[str, Any]]:
-    for shard in shards:
-        yield from read_json(fragment_path(dataset, shard))[key]
+def _compact(value: Entry) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+@contextmanager
+def finish(folder: Path, spec: DatasetSpec) -> Iterator[Add]:
+    head = {"info": dict(spec.info), "licenses": []}
+    with entry_file(folder / ANNOTATIONS, head, lambda: {"categories": categories_to_json(spec)}) as add:
+        yield lambda sample, polygons: add(image_entry(sample, spec), annotation_entries(sample, polygons))
+
+
+def check(folder: Path, spec: DatasetSpec, fragments: Iterable[tuple[Shard, Fragment]]) -> Iterator[Finding]:
+    expected = (
+        (image_entry(sample, spec), annotation_entries(sample, polygons))
+        for _, fragment in fragments
+        for sample, polygons in zip_longest(fragment.samples, fragment.polygons or ())
+    )
+    yield from check_entries(folder / ANNOTATIONS, expected, lambda: categories_to_json(spec))
+
+
+def check_entries(
+    path: Path, expected: Iterable[tuple[Entry, list[Entry]]], categories: Callable[[], list[Entry]]
+) -> Iterator[Finding]:
+    """Compare a COCO-like file with the entries that it should have; `categories` is asked for last."""
+    try:
+        value = read_json(path)
+        found_images = _by_id(value["images"])
+        found_annotations = _by_id(value["annotations"])
+        found_categories = value["categories"]
+    except FileNotFoundError:
+        yield Finding(rule="file_missing", text=f"{path.name} is missing")
+        return
+    except (ConfigError, KeyError, TypeError) as error:
+        yield Finding(rule="file_damaged", text=f"{path.name}: {error}")
+        return
+    if len(found_images) < len(value["images"]):
+        yield Finding(rule="image_id_twice", text=f"{path.name} has an image id more than once")
+    if len(found_annotations) < len(value["annotations"]):
+        yield Finding(rule="annotation_id_twice", text=f"{path.name} has an annotation id more than once")
+    annotation_id = 0
+    for image, annotations in expected:
+        found = found_images.pop(image["id"], None)
+        yield from _difference(path.name, image, found, image["id"], None)
+        for entry in annotations:
+            annotation_id += 1
+            found = found_annotations.pop(annotation_id, None)
+            yield from _difference(
+                path.name, {"id": annotation_id} | entry, found, image["id"], annotation_id
+            )
+    for image_id in found_images:
+        text = f"{path.name} has image {image_id}, the fragments do not"
+        yield Finding(rule="entry_stray", text=text, image_id=image_id)
+    for annotation_id, entry in found_annotations.items():
+        text = f"{path.name} has annotation {annotation_id}, the fragments do not"
+        yield Finding(
+            rule="entry_stray", text=text, image_id=entry.get("image_id"), annotation_id=annotation_id
+        )
+    if found_categories != categories():
+        yield Finding(rule="categories_differ", text=f"{path.name} has other categories than dataset.json")
+
+
+def _by_id(entries: list[Entry]) -> dict[Any, Entry]:
+    return {entry["id"]: entry for entry in entries}
+
+
+def _difference(
+    name: str, expected: Entry, found: Entry | None, image_id: int, annotation_id: int | None
+) -> Iterator[Finding]:
+    what = f"image {image_id}" if annotation_id is None else f"annotation {annotation_id}"
+    if found is None:
+        rule, text = "entry_missing", f"{name} lacks {what}"
+    elif found != expected:
+        keys = sorted(key for key in {*expected, *found} if expected.get(key) != found.get(key))
+        rule, text = "entry_differs", f"{name}: {what} differs from its fragment in {', '.join(keys)}"
+    else:
+        return
+    yield Finding(rule=rule, text=text, image_id=image_id, annotation_id=annotation_id)
+
+
+FORMAT = Format(
+    image_folder=IMAGES,
+    write_shard=no_files,
+    finish=finish,
+    read_images=image_files(IMAGES),
+    check=check,
+)

@@ -1,0 +1,135 @@
+"""Files that somebody else made: polygons, uncompressed RLE, fractions of pixels, LVIS."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.formats.conftest import CATEGORIES, SPEC, make_image, rectangle
+from xpaste_ray.categories import category_to_coco
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.formats.images import encode_image
+from xpaste_ray.formats.validate import validate
+from xpaste_ray.masks import encode_rle
+
+
+def _value():
+    square = {"image_id": 1, "category_id": 3, "bbox": [2.2, 2, 7.6, 8], "area": 60.5, "iscrowd": 0}
+    crowd = {"image_id": 1, "category_id": 7, "bbox": [0, 0, 2, 24], "area": 48, "iscrowd": 1}
+    pixels = {"image_id": "b", "category_id": 7, "bbox": [4, 4, 3, 3], "area": 9, "iscrowd": 0}
+    return {
+        "images": [
+            {"id": 1, "file_name": "a.jpg", "height": 24, "width": 32},
+            {"id": "b", "coco_url": "http://host/val/b.jpg", "height": 24, "width": 32,
+             "neg_category_ids": [3], "not_exhaustive_category_ids": []},
+        ],
+        "annotations": [
+            {"id": 1, **square, "segmentation": [[2.2, 2, 9.8, 2, 9.8, 10, 2.2, 10]]},
+            {"id": 2, **crowd, "segmentation": {"size": [24, 32], "counts": [0, 48, 720]}},
+            {"id": 3, **pixels, "segmentation": encode_rle(rectangle(4, 4, 3, 3))},
+        ],
+        "categories": [category_to_coco(category) for category in CATEGORIES],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def write_foreign(tmp_path):
+    """Writes the value as annotations/x.json, images in a folder of the usual name beside it."""
+
+    def write(value, images="images"):
+        for folder in ("annotations", images):
+            (tmp_path / folder).mkdir()
+        for name in ("a.jpg", "b.jpg"):
+            (tmp_path / images / name).write_bytes(encode_image(make_image(0), SPEC.encoding))
+        file = tmp_path / "annotations" / "x.json"
+        file.write_text(json.dumps(value))
+        return file
+
+    return write
+
+
+def test_a_good_file_breaks_no_rule(write_foreign):
+    report = validate(write_foreign(_value()))
+    assert report.findings == [] and (report.images, report.annotations) == (2, 3)
+
+
+def test_images_may_lie_anywhere(write_foreign, tmp_path):
+    file = write_foreign(_value(), images="val2017")
+    assert {rule for _, rule in validate(file).counts} == {"image_missing"}
+    assert validate(file, images=tmp_path / "val2017").findings == []
+
+
+def test_a_folder_with_annotations_json_will_do(write_foreign, tmp_path):
+    file = write_foreign(_value())
+    shutil.copy(file, tmp_path / "annotations.json")
+    assert validate(tmp_path).findings == []
+
+
+def _set(kind, number, /, **fields):
+    return lambda value: value[kind][number].update(fields)
+
+
+def _drop(kind, number, key):
+    return lambda value: value[kind][number].pop(key)
+
+
+def _mask(number, segmentation):
+    return _set("annotations", number, segmentation=segmentation)
+
+
+FAULTS = {
+    "image-id-twice": (_set("images", 1, id=1), "image_id_twice"),
+    "image-id-missing": (_drop("images", 1, "id"), "image_id_missing"),
+    "image-id-a-list": (_set("images", 1, id=[2]), "image_id_missing"),
+    "image-file-missing": (_set("images", 0, file_name="c.jpg"), "image_missing"),
+    "image-name-missing": (_drop("images", 0, "file_name"), "image_missing"),
+    "image-outside-the-folder": (_set("images", 0, file_name="../annotations/x.json"), "image_missing"),
+    "image-no-image": (_set("images", 1, file_name="."), "image_unreadable"),
+    "image-of-another-size": (_set("images", 0, height=25), "image_size"),
+    "image-size-missing": (_drop("images", 0, "height"), "image_size"),
+    "annotation-id-twice": (_set("annotations", 1, id=1), "annotation_id_twice"),
+    "annotation-of-no-image": (_set("annotations", 0, image_id=9), "image_unknown"),
+    "category-id-twice": (_set("categories", 0, id=7), "category_id_twice"),
+    "category-unknown": (_set("annotations", 0, category_id=4), "category_unknown"),
+    "crowd-2": (_set("annotations", 0, iscrowd=2), "iscrowd"),
+    "box-missing": (_drop("annotations", 0, "bbox"), "box_damaged"),
+    "box-without-height": (_set("annotations", 0, bbox=[2, 2, 8, 0]), "box_empty"),
+    "box-outside": (_set("annotations", 0, bbox=[2, 2, 8, 40]), "box_outside"),
+    "area-0": (_set("annotations", 0, area=0), "area_not_positive"),
+    "mask-missing": (_drop("annotations", 0, "segmentation"), "rle_damaged"),
+    "no-polygon": (_mask(0, []), "polygon_damaged"),
+    "polygon-of-two-points": (_mask(0, [[2, 2, 8, 8]]), "polygon_damaged"),
+    "polygon-far-outside": (_mask(0, [[2, 2, 8, 8, 1e9, 4]]), "polygon_outside"),
+    "polygon-of-no-pixel": (_mask(0, [[2.1, 2.1, 2.2, 2.1, 2.2, 2.2]]), "polygon_empty"),
+    "rle-without-pixels": (_mask(1, {"size": [24, 32], "counts": [768]}), "mask_empty"),
+    "rle-too-short": (_mask(1, {"size": [24, 32], "counts": [0, 48, 700]}), "rle_damaged"),
+    "rle-of-negative-runs": (_mask(1, {"size": [24, 32], "counts": [-8, 776]}), "rle_damaged"),
+    "rle-of-no-size": (_mask(1, {"counts": [768]}), "rle_damaged"),
+    "rle-of-another-size": (_mask(1, {"size": [32, 24], "counts": [0, 48, 720]}), "rle_size"),
+    "absent-and-annotated": (_set("images", 1, neg_category_ids=[7]), "neg_category_annotated"),
+    "absent-and-unknown": (_set("images", 1, neg_category_ids=[4]), "category_unknown"),
+}
+
+
+@pytest.mark.parametrize(("break_it", "rule"), FAULTS.values(), ids=FAULTS)
+def test_every_fault_is_found(write_foreign, break_it, rule):
+    value = _value()
+    break_it(value)
+    assert ("error", rule) in validate(write_foreign(value)).counts
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [({"area": 47}, "area_differs"), ({"bbox": [0, 0, 5, 24]}, "box_differs")],
+)
+def test_measures_that_differ_from_the_mask_are_warnings(write_foreign, fields, rule):
+    value = _value()
+    value["annotations"][1] |= fields
+    report = validate(write_foreign(value))
+    assert dict(report.counts) == {("warning", rule): 1} and report.errors == 0
+
+
+@pytest.mark.parametrize("value", [{}, {"images": [], "annotations": []}, {"images": 5}, {"images": [5]}])
+def test_other_json_is_refused(write_foreign, value):
+    with pytest.raises(ConfigError, match="is no COCO or LVIS file"):
+        validate(write_foreign(value))

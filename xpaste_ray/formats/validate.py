@@ -1,0 +1,120 @@
+"""Checking a whole dataset: every sample by the rules, every format's files against the fragments.
+
+`validate` takes a dataset of ours, or a COCO or LVIS file with images that somebody else made.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.formats import coco_file
+from xpaste_ray.formats.contract import SPEC_FILE, DatasetSpec, read_spec
+from xpaste_ray.formats.dataset import FORMATS, format_folder, image_folders
+from xpaste_ray.formats.findings import Finding, Progress, Report, check_file_names
+from xpaste_ray.formats.images import image_name
+from xpaste_ray.formats.rules import check_sample, check_sample_image
+from xpaste_ray.formats.shards import Fragment, Shard, find_shards, read_fragment
+
+_UNUSABLE = {
+    "sample_damaged", "category_unknown", "rle_damaged", "rle_size",
+    "box_damaged", "box_empty", "box_outside", "box_differs",
+}  # fmt: skip
+"""Rules without which labels cannot be made from a sample again, to compare with a format's files."""
+
+
+def validate(path: Path, images: Path | None = None, progress: Progress | None = None) -> Report:
+    """Check all of a dataset.
+
+    `path` is a dataset's folder, or a COCO or LVIS JSON file (or a folder with `annotations.json`) of
+    any origin; `images` is the folder of such a file's images, if it is not `images` beside it or the
+    file's own folder. ConfigError if there is nothing to check at `path`.
+    """
+    report, tell = Report(), progress or (lambda part, done: None)
+    if (path / SPEC_FILE).is_file():
+        _validate_dataset(path, report, tell)
+        return report
+    if (path / "fragments").is_dir():
+        read_spec(path)  # raises: begun and not finished
+    file = path / "annotations.json" if path.is_dir() else path
+    if not file.is_file():
+        raise ConfigError(
+            f"{path} is neither a dataset's folder ({SPEC_FILE} or annotations.json) nor a COCO or LVIS "
+            "file: check the path"
+        )
+    coco_file.check_file(file, images, report, tell)
+    return report
+
+
+def _validate_dataset(dataset: Path, report: Report, tell: Progress) -> None:
+    try:
+        spec = read_spec(dataset)
+    except ConfigError as error:
+        report.add([Finding(rule="dataset_json_damaged", text=str(error))])
+        return
+    broken = list(_check_fragments(dataset, spec))
+    report.add(broken)
+    _check_samples(dataset, spec, report, tell)
+    for folder in image_folders(dataset, spec):
+        expected = {image_name(index, spec.encoding) for index in range(spec.count)}
+        findings = check_file_names(folder, expected)
+        report.add(finding for finding in findings if finding.rule == "file_stray")  # the missing are named
+    if broken or not _UNUSABLE.isdisjoint(rule for _, rule in report.counts):
+        text = "the formats' own files were not compared: the fragments' findings must be mended first"
+        report.add([Finding(rule="formats_not_checked", text=text)])
+        return
+    for name in spec.formats:
+        fragments = _readable_fragments(dataset, spec, partial(tell, name))
+        report.add(FORMATS[name].check(format_folder(dataset, name, spec), spec, fragments))
+
+
+def _check_samples(dataset: Path, spec: DatasetSpec, report: Report, tell: Progress) -> None:
+    """Every sample and its image files by the rules."""
+    category_ids, folders = {category.id for category in spec.categories}, image_folders(dataset, spec)
+    for _, fragment in _readable_fragments(dataset, spec, partial(tell, "samples")):
+        for sample, polygons in zip_longest(fragment.samples, fragment.polygons or ()):
+            try:
+                report.add(check_sample(sample, report.annotations + 1, category_ids, polygons))
+            except (TypeError, ValueError) as error:  # the record's values are of other types than declared
+                text = f"sample {sample.index} of its fragment is damaged ({error})"
+                report.add([Finding(rule="sample_damaged", text=text, image_id=sample.index + 1)])
+                continue
+            for folder in folders:
+                path = folder / image_name(sample.index, spec.encoding)
+                report.add(check_sample_image(path, path.relative_to(dataset).as_posix(), sample))
+            report.images += 1
+            report.annotations += len(sample.annotations)
+
+
+def _check_fragments(dataset: Path, spec: DatasetSpec) -> Iterator[Finding]:
+    """The fragments are those of the dataset's shards, whole, and cover its samples without a gap."""
+    found, expected = set(find_shards(dataset)), set(spec.shards)
+    for shard in sorted(expected - found):
+        yield Finding(rule="fragment_missing", text=f"fragments/{shard.name}.json is missing")
+    for shard in sorted(found - expected):
+        yield Finding(rule="fragment_stray", text=f"fragments/{shard.name}.json is no shard of the dataset")
+    for shard in sorted(found & expected):
+        try:
+            fragment = read_fragment(dataset, shard)
+        except ConfigError as error:
+            yield Finding(rule="fragment_damaged", text=str(error))
+            continue
+        if fragment.recipe != spec.recipe:
+            yield Finding(rule="fragment_recipe", text=f"fragments/{shard.name}.json is of another recipe")
+        if (fragment.polygons is not None) != spec.wants_polygons:
+            text = f"fragments/{shard.name}.json has polygons and should not, or lacks them"
+            yield Finding(rule="fragment_polygons", text=text)
+
+
+def _readable_fragments(
+    dataset: Path, spec: DatasetSpec, advance: Callable[[int], None]
+) -> Iterator[tuple[Shard, Fragment]]:
+    """The dataset's fragments in order, without those that `_check_fragments` names."""
+    for shard in spec.shards:
+        try:
+            fragment = read_fragment(dataset, shard)
+        except ConfigError:
+            continue
+        yield shard, fragment
+        advance(len(fragment.samples))
