@@ -1,14 +1,72 @@
 import pytest
 import yaml
 
-from xpaste_ray.config import Settings, dump_settings, load_settings, preset_names
+from xpaste_ray.config import DatasetSettings, dump_settings, kind_of, load, load_settings, preset_names
 from xpaste_ray.errors import ConfigError
 
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_presets_are_valid_and_survive_a_round_trip(preset):
-    settings = load_settings(preset)
-    assert Settings.model_validate(yaml.safe_load(dump_settings(settings))) == settings
+    settings = load(kind_of(preset), preset)
+    assert kind_of(preset).model_validate(yaml.safe_load(dump_settings(settings))) == settings
+
+
+def test_presets_that_only_compose_say_so_when_asked_for_more():
+    with pytest.raises(ConfigError, match="source: the preset does not set it: choose one that does"):
+        load_settings("xpaste")
+
+
+def test_options_that_the_preset_leaves_out_can_be_set():
+    compose = load(DatasetSettings, "empaste-voc", ["compose.colour.match=[0.2, 0.2]"]).compose
+    assert compose.colour.match == (0.2, 0.2)
+
+
+# What the papers and their code say, see each preset's comments.
+PUBLISHED = {
+    "xpaste": {
+        "instances": (0, 19),
+        "category.rule": "balanced",
+        "size.rule": "prior",
+        "size.min_px": 10,
+        "size.max_fraction": 0.5,
+        "size.aspect_jitter": (0.8, 1.2),
+        "place.rule": "centre",
+        "flip_probability": 0.5,
+        "blend": ("hard",),
+        "occlusion.rule": "xpaste",
+        "canvas.fit": "lsj",
+        "canvas.scale": (0.1, 2.0),
+        "canvas.size_hw": (640, 640),
+    },
+    "xpaste-summary": {
+        "instances": (0, 10),
+        "size.pixels": (32, 256),
+        "size.aspect": (0.5, 2.0),
+        "colour.match": (0.2, 0.2),
+        "category.rule": "frequency",
+    },
+    "empaste-voc": {
+        "instances": (4, 4),
+        "canvas.size_hw": (512, 512),
+        "canvas.fit": "resize",
+        "draw": "source-image",
+        "size.rule": "object",
+        "size.factor": (0.3, 1.0),
+        "rotation_deg": 30,
+        "blend": ("gaussian",),
+        "category.rule": "uniform",
+    },
+}
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_presets_hold_the_published_numbers(preset):
+    compose = load(DatasetSettings, preset).compose
+    for path, value in PUBLISHED[preset].items():
+        found = compose
+        for name in path.split("."):
+            found = getattr(found, name)
+        assert found == value, path
 
 
 def test_overrides_are_yaml_values():
@@ -32,8 +90,16 @@ def test_overrides_are_yaml_values():
         ("source.steps=many", "source.steps: .*integer.*, got 'many'"),
         ("source.dtype=float8", "source.dtype: .*'float32', 'float16' or 'bfloat16', got 'float8'"),
         ("select.min_area_fraction=0.99", "min_area_fraction must not exceed max_area_fraction"),
-        ("compose.instances=[5, 2]", r"instances must be \[low, high\]"),
+        ("compose.instances=[5, 2]", r"instances: must be \[low, high\] with low <= high, got \[5, 2\]"),
         ("compose.flip_probability=.nan", "compose.flip_probability"),
+        ("compose.size.rule=circle", "size.rule=circle and place.rule=space-maximize need each other"),
+        ("compose.category.rule=weights", "compose.category: rule=weights needs weights"),
+        ("compose.category.weights={banana: 2}", "compose.category: rule=balanced takes no weights"),
+        ("compose.category={rule: frequency, weights: {x: 1}}", "are for r, c and f, got \\['x'\\]"),
+        ("compose.canvas.scale=[0.5, 2.0]", "compose.canvas: scale must not exceed 1 with fit=crop"),
+        ("compose.copy_rule=p:2", "compose.copy_rule: .*, got 'p:2'"),
+        ("compose.output.formats=[coco, cocoo]", "compose.output.formats"),
+        ("compose.blend=[]", "compose: blend needs at least one method"),
         ("prompts.template=a photo", "prompts.template: has no {name}, got 'a photo'"),
         ("prompts.template=a {name} {colour}", "prompts.template: has the unknown field {colour}"),
         ("resources.source_actors=100", "resources: 104 actors need local_cpus=12"),

@@ -54,8 +54,17 @@ def display_name(name: str) -> str:
 @cache
 def lvis_categories() -> tuple[Category, ...]:
     """The 1,203 categories of LVIS v1, by id."""
-    rows = json.loads(_LVIS_FILE.read_text(encoding="utf-8"))
-    return tuple(map(category_from_coco, rows))
+    return tuple(map(category_from_coco, _lvis_rows()))
+
+
+def lvis_instance_counts() -> dict[int, int]:
+    """Annotations of LVIS v1 train by category id."""
+    return {row["id"]: row["instance_count"] for row in _lvis_rows()}
+
+
+def _lvis_rows() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(_LVIS_FILE.read_text(encoding="utf-8"))
+    return rows
 
 
 def pick_categories(vocabulary: Sequence[Category], names: Iterable[str]) -> tuple[Category, ...]:

@@ -7,7 +7,7 @@ Only `resources` is in no recipe: where and how wide a run goes never changes a 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -108,25 +108,180 @@ class SelectSettings(_Section):
         return self
 
 
-class ComposeSettings(_Section):
-    """`backgrounds` is "embedded:photos" or a folder of images; ranges are [low, high], both included."""
+Range = tuple[float, float]
+"""[low, high], both included."""
 
-    backgrounds: str
-    count: PositiveInt
-    side_px: Annotated[int, Field(ge=16, le=8192)]
-    instances: tuple[Annotated[int, Field(ge=0)], PositiveInt]
-    size_fraction: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    low, high = value
+    if low > high:
+        raise ValueError("must be [low, high] with low <= high")
+    return value
+
+
+PositiveRange = Annotated[
+    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ordered)
+]
+FractionRange = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(_ordered)
+]
+CountRange = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=10_000)], Annotated[int, Field(ge=0, le=10_000)]],
+    AfterValidator(_ordered),
+]
+SidePx = Annotated[int, Field(ge=16, le=8192)]
+
+
+class CanvasSettings(_Section):
+    """How a background becomes the canvas.
+
+    fit: `resize` to size_hw whatever the aspect ratio; `crop` a random rectangle of size_hw's aspect
+    ratio, `scale` times the largest one that fits; `lsj` resize by `scale` times what fits size_hw,
+    then a random crop to it, unpadded, so canvases may be smaller; `keep` the image as it is.
+    """
+
+    size_hw: tuple[SidePx, SidePx]
+    fit: Literal["resize", "crop", "lsj", "keep"]
+    scale: PositiveRange
     flip_probability: Fraction
-    min_visible_fraction: Fraction
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
-    samples_per_shard: PositiveInt
 
     @model_validator(mode="after")
-    def _ordered(self) -> "ComposeSettings":
-        for name in ("instances", "size_fraction"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} must be [low, high] with low <= high, got [{low}, {high}]")
+    def _crop_inside(self) -> "CanvasSettings":
+        if self.fit == "crop" and self.scale[1] > 1:
+            raise ValueError(f"scale must not exceed 1 with fit=crop, got {list(self.scale)}")
+        return self
+
+
+class CategoryRuleSettings(_Section):
+    """Which category is drawn. uniform: over instances; balanced: category, then instance; present:
+    balanced over those in the background (over all where it has none of the pool's); frequency and
+    weights: by `weights`, keyed by LVIS's r, c, f or by category names (1 where nothing is given).
+    """
+
+    rule: Literal["uniform", "balanced", "present", "frequency", "weights"]
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+
+    @model_validator(mode="after")
+    def _weights_used(self) -> "CategoryRuleSettings":
+        if bool(self.weights) != (self.rule in ("frequency", "weights")):
+            raise ValueError(f"rule={self.rule} {'takes no' if self.weights else 'needs'} weights")
+        if self.rule == "frequency" and not set(self.weights) <= {"r", "c", "f"}:
+            raise ValueError(f"weights of rule=frequency are for r, c and f, got {sorted(self.weights)}")
+        return self
+
+
+class SizeSettings(_Section):
+    """How large an instance becomes.
+
+    prior: the category's share of the image's side, drawn from `table` ("lvis" or a JSON file as
+    `xpaste sizes fit` writes), clipped to [min_px, max_fraction], aspect ratio times `aspect_jitter`;
+    object: `factor` times its own size; image: longer side `factor` times the image's shorter side;
+    pixels: longer side in `pixels`, aspect ratio (width / height) kept within `aspect`; circle: fills
+    the free circle that `place.rule=space-maximize` finds.
+    """
+
+    rule: Literal["prior", "object", "image", "pixels", "circle"]
+    table: str = "lvis"
+    min_px: Annotated[float, Field(gt=0)] = 10.0  # X-Paste, stage G
+    max_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5  # X-Paste, stage G
+    aspect_jitter: PositiveRange = (0.8, 1.2)  # X-Paste, stage G
+    factor: PositiveRange = (0.3, 1.0)  # EM-Paste, Random Paste
+    pixels: PositiveRange = (32, 256)  # X-Paste's summary
+    aspect: PositiveRange = (0.5, 2.0)  # X-Paste's summary
+    min_side_px: PositiveInt = 5  # X-Paste, stage G: smaller ones are skipped
+
+
+class PlaceSettings(_Section):
+    """Where. centre: its centre anywhere, parts outside are cut off; inside: wholly inside;
+    space-maximize: at the centre of the largest free circle. A placement of which less than
+    `min_inside_fraction` (of its rectangle) would lie inside is skipped."""
+
+    rule: Literal["centre", "inside", "space-maximize"]
+    min_inside_fraction: Fraction = 0.0
+
+
+class ColourSettings(_Section):
+    """jitter: largest change of brightness, contrast, saturation (factors) and hue (turns), applied
+    with `probability`; match: how far brightness and contrast move toward the background's."""
+
+    jitter: tuple[Fraction, Fraction, Fraction, Annotated[float, Field(ge=0, le=0.5)]] = (0, 0, 0, 0)
+    probability: Fraction = 0.5
+    match: tuple[Fraction, Fraction] = (0, 0)
+
+
+class OcclusionSettings(_Section):
+    """What stays labelled when something covers it. visible-fraction: objects of which at least
+    `min_visible_fraction` can still be seen; xpaste: whose box moved by 10 px at most, or of which
+    more than 300 px remain. An empty mask never stays."""
+
+    rule: Literal["visible-fraction", "xpaste"]
+    min_visible_fraction: Fraction = 0.0
+
+
+class OutputSettings(_Section):
+    """What is written. polygons: COCO and LVIS masks as polygons instead of RLE; amodal: also the
+    masks without occlusion; provenance: also everything known of a pasted instance's origin."""
+
+    formats: tuple[Literal["coco", "lvis", "yolo", "voc", "webdataset", "parquet"], ...]
+    image: Literal["jpeg", "webp", "png"] = "jpeg"
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+    subsampling: Literal["4:2:0", "4:2:2", "4:4:4"] = "4:2:0"
+    polygons: bool = False
+    amodal: bool = False
+    provenance: bool = False
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _one_format(cls, formats: Any) -> Any:
+        return (formats,) if isinstance(formats, str) else formats
+
+
+Blend = Literal["hard", "alpha", "gaussian", "box", "motion", "poisson"]
+
+
+class ComposeSettings(_Section):
+    """`backgrounds` is "embedded:photos", a folder of images, a COCO or LVIS JSON file, a Parquet file or
+    folder, or a colour ("black", "#808080").
+
+    copy_rule: `pool` instances, objects of another annotated background (`self`), `both`, or `p:x` (self
+    with probability x, else pool). layout: `free`, or `reference`: the layout of another annotated
+    background. draw: `instance`, or `source-image` (all instances that were cut from one image).
+    mask_rate below 1 erodes masks, above 1 dilates them, by |rate - 1| of the shorter side.
+    """
+
+    backgrounds: str
+    exclude_categories: tuple[str, ...] = ()
+    count: PositiveInt
+    samples_per_shard: PositiveInt
+    canvas: CanvasSettings
+    instances: CountRange
+    category: CategoryRuleSettings
+    draw: Literal["instance", "source-image"] = "instance"
+    copy_rule: Annotated[str, Field(pattern=r"^(pool|self|both|p:(0(\.\d+)?|1(\.0+)?))$")] = "pool"
+    layout: Literal["free", "reference"] = "free"
+    size: SizeSettings
+    place: PlaceSettings
+    flip_probability: Fraction
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
+    colour: ColourSettings = ColourSettings()
+    blend: tuple[Blend, ...]
+    mask_rate: Annotated[float, Field(ge=0.5, le=2)] = 1.0
+    occlusion: OcclusionSettings
+    output: OutputSettings
+
+    @field_validator("blend", mode="before")
+    @classmethod
+    def _one_blend(cls, blend: Any) -> Any:
+        return (blend,) if isinstance(blend, str) else blend
+
+    @model_validator(mode="after")
+    def _rules_fit(self) -> "ComposeSettings":
+        if (self.size.rule == "circle") != (self.place.rule == "space-maximize"):
+            raise ValueError("size.rule=circle and place.rule=space-maximize need each other")
+        if not self.blend:
+            raise ValueError("blend needs at least one method")
+        if not self.output.formats:
+            raise ValueError("output.formats needs at least one format")
         return self
 
 
@@ -155,42 +310,73 @@ class ResourceSettings(_Section):
         return self
 
 
-class Settings(_Section):
-    """Everything that a run is made from."""
+class DatasetSettings(_Section):
+    """Everything that a dataset is composed by, beside its pool."""
+
+    model_config = ConfigDict(extra="ignore")  # a preset may say how its pool is made, too
 
     seed: Annotated[int, Field(ge=0)]
+    compose: ComposeSettings
+    resources: ResourceSettings
+
+
+class Settings(DatasetSettings):
+    """Everything that a run is made from."""
+
+    model_config = ConfigDict(extra="forbid")
+
     categories: CategorySettings
     prompts: PromptSettings
     source: SourceSettings
     segment: SegmentSettings
     score: ScoreSettings
     select: SelectSettings
-    compose: ComposeSettings
-    resources: ResourceSettings
+
+
+_Job = TypeVar("_Job", bound=DatasetSettings)
 
 
 def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
 
 
+def kind_of(preset: str) -> type[DatasetSettings]:
+    """What a preset sets: everything, or a dataset only."""
+    return Settings if "source" in _read(preset) else DatasetSettings
+
+
 def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
+    """Everything that a run is made from, see `load`."""
+    return load(Settings, preset, overrides)
+
+
+def load(kind: type[_Job], preset: str, overrides: Sequence[str] = ()) -> _Job:
     """A preset with `path.to.option=value` overrides applied; values are read as YAML.
 
     Raises ConfigError that names the field, what was given and what is allowed or near.
     """
-    if preset not in preset_names():
-        raise ConfigError(f"unknown preset {preset!r}{did_you_mean(preset, preset_names())}")
-    values = yaml.safe_load((PRESETS_DIR / f"{preset}.yaml").read_text(encoding="utf-8"))
+    values = _validate(kind, _read(preset)).model_dump(mode="json")  # with defaults: they can be set, too
     for override in overrides:
         _apply(values, override)
+    return _validate(kind, values)
+
+
+def _read(preset: str) -> dict[str, Any]:
+    if preset not in preset_names():
+        raise ConfigError(f"unknown preset {preset!r}{did_you_mean(preset, preset_names())}")
+    values: dict[str, Any] = yaml.safe_load((PRESETS_DIR / f"{preset}.yaml").read_text(encoding="utf-8"))
+    return values
+
+
+def _validate(kind: type[_Job], values: Any) -> _Job:
     try:
-        return Settings.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(detail) for detail in error.errors())) from None
 
 
-def dump_settings(settings: Settings) -> str:
-    """The settings as YAML, as `load_settings` would read them."""
+def dump_settings(settings: DatasetSettings) -> str:
+    """The settings as YAML, as a preset has them."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
 
 
@@ -215,6 +401,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 def _explain(detail: Any) -> str:
     field = ".".join(str(part) for part in detail["loc"]) or "settings"
+    if detail["type"] == "missing":
+        return f"{field}: the preset does not set it: choose one that does, such as 'demo'"
     message = detail["msg"].removeprefix("Value error, ")
     whole_section = isinstance(detail["input"], dict)
     return f"{field}: {message}" if whole_section else f"{field}: {message}, got {detail['input']!r}"

@@ -1,42 +1,139 @@
-"""Reading the annotations off a painted image."""
+"""Reading the annotations off a painted plan: visible masks, tight boxes, areas."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
+
+from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.compose.federated import federated_lists
+from xpaste_ray.compose.occlusion import STAYS, Extent
 from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.compose.render import Rendered
-from xpaste_ray.masks import encode_rle, tight_box_xywh
+from xpaste_ray.compose.views import show_masks
+from xpaste_ray.config import OcclusionSettings, OutputSettings
+from xpaste_ray.masks import MaskShape, shape_of_part
+from xpaste_ray.pool import Pool
+from xpaste_ray.samples import Annotation, Origin, Sample
+
+
+class _Object(NamedTuple):
+    """One object before the occlusion rule. full, visible: (h, w) masks at `top_left_yx`."""
+
+    category_id: int
+    origin: Origin
+    source_id: str
+    iscrowd: int
+    z_order: int
+    top_left_yx: tuple[int, int]
+    full: np.ndarray
+    visible: np.ndarray
 
 
 def annotate(
-    plan: PastePlan, rendered: Rendered, min_visible_fraction: float
-) -> tuple[list[dict[str, Any]], Counter[str]]:
-    """COCO annotations (without ids) of what can be seen, bottom to top, and what was left out.
+    plan: PastePlan,
+    rendered: Rendered,
+    pool: Pool,
+    backgrounds: Backgrounds,
+    occlusion: OcclusionSettings,
+    output: OutputSettings,
+) -> tuple[Sample, Counter[str]]:
+    """The sample's annotations, bottom to top, and what became of the others.
 
-    Masks are the visible parts, so those of one image are disjoint. A placement of which nothing is
-    left is `hidden`; one of which less than `min_visible_fraction` of its mask is left is `occluded`.
-    annotations + left out = placements.
+    Pasted masks are what can be seen of them, so they are disjoint; the background's own masks may
+    overlap each other as they did before. `empty_mask`: nothing of it lies inside the image;
+    `hidden`: nothing of it is left; `occluded`: too little by the rule. Every object that was painted
+    or seen in the view is either annotated or counted.
     """
-    annotations: list[dict[str, Any]] = []
+    size_hw = rendered.labels.shape[0], rendered.labels.shape[1]
+    stays = STAYS[occlusion.rule]
+    annotations: list[Annotation] = []
     left_out: Counter[str] = Counter()
-    pairs = zip(plan.placements, rendered.full_areas, strict=True)
-    for number, (placement, full_area) in enumerate(pairs, 1):
-        mask = rendered.labels == number
-        area = int(mask.sum())
-        box = tight_box_xywh(mask)
-        if box is None:
+    remnants: set[int] = set()
+    for item in _objects(plan, rendered, backgrounds):
+        full_area = cv2.countNonZero(item.full) if item.full.size else 0
+        visible = shape_of_part(item.visible, item.top_left_yx, size_hw)
+        if not full_area:
+            left_out["empty_mask"] += 1
+        elif visible is None:
             left_out["hidden"] += 1
-        elif area < min_visible_fraction * full_area:
+        elif (
+            visible.area < full_area
+            and not item.iscrowd
+            and not stays(_extent(item, full_area), Extent(visible.area, visible.box_xywh), occlusion)
+        ):
             left_out["occluded"] += 1
+            remnants.add(item.category_id)
         else:
-            annotations.append(
-                {
-                    "category_id": placement.category_id,
-                    "bbox": list(box),
-                    "area": area,
-                    "segmentation": encode_rle(mask),
-                    "iscrowd": 0,
-                    "instance_id": placement.instance_id,
-                }
-            )
-    return annotations, left_out
+            amodal = shape_of_part(item.full, item.top_left_yx, size_hw) if output.amodal else None
+            annotations.append(_annotation(item, visible, visible.area / full_area, amodal, pool, output))
+    row = backgrounds.row_of_id(plan.background_id)
+    neg, not_exhaustive = federated_lists(backgrounds, row, annotations, remnants)
+    sample = Sample(
+        index=plan.sample,
+        height=size_hw[0],
+        width=size_hw[1],
+        background_id=plan.background_id,
+        annotations=tuple(annotations),
+        neg_category_ids=neg,
+        not_exhaustive_category_ids=not_exhaustive,
+    )
+    return sample, left_out
+
+
+def _objects(plan: PastePlan, rendered: Rendered, backgrounds: Backgrounds) -> Iterator[_Object]:
+    """Those of the background, then what was painted, in order."""
+    row = backgrounds.row_of_id(plan.background_id)
+    for annotation, mask in show_masks(backgrounds.annotations(row), plan.view):
+        x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
+        where = (slice(y, y + height), slice(x, x + width))
+        full = np.ascontiguousarray(mask[where])
+        visible = full & (rendered.labels[where] == 0)
+        source = f"{plan.background_id}#{annotation.id}"
+        yield _Object(
+            annotation.category_id, "background", source, annotation.iscrowd, 0, (y, x), full, visible
+        )
+    for number, painted in enumerate(rendered.painted, 1):
+        y, x = painted.top_left_yx
+        height, width = painted.mask.shape
+        visible = rendered.labels[y : y + height, x : x + width] == number
+        if painted.annotation is None:
+            placement = plan.placements[number - 1]
+            named: tuple[int, Origin, str] = (placement.category_id, "pool", placement.instance_id)
+        elif plan.copied:
+            source = f"{plan.copied.background_id}#{painted.annotation.id}"
+            named = (painted.annotation.category_id, "copied", source)
+        yield _Object(*named, 0, number, (y, x), painted.mask, visible)
+
+
+def _extent(item: _Object, area: int) -> Extent:
+    x, y, width, height = cv2.boundingRect(item.full)
+    return Extent(area, (item.top_left_yx[1] + x, item.top_left_yx[0] + y, width, height))
+
+
+def _annotation(
+    item: _Object,
+    visible: MaskShape,
+    visible_fraction: float,
+    amodal: MaskShape | None,
+    pool: Pool,
+    output: OutputSettings,
+) -> Annotation:
+    provenance: Mapping[str, Any] | None = None
+    if output.provenance and item.origin == "pool":
+        provenance = pool.provenance(pool.row_of_id[item.source_id])
+    return Annotation(
+        category_id=item.category_id,
+        segmentation=visible.rle,
+        bbox=visible.box_xywh,
+        area=visible.area,
+        iscrowd=item.iscrowd,
+        origin=item.origin,
+        source_id=item.source_id,
+        visible_fraction=visible_fraction,
+        z_order=item.z_order,
+        amodal=amodal.rle if amodal else None,
+        provenance=provenance,
+    )

@@ -1,15 +1,72 @@
-"""Where an instance is pasted."""
+"""Where an instance is pasted. Corners are (y, x) of the rectangle around it, in canvas pixels."""
 
+import math
+from dataclasses import dataclass
+
+import cv2
 import numpy as np
 
 
-def inside(rng: np.random.Generator, size_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> tuple[int, int]:
-    """A uniform top-left corner (y, x) at which the instance lies wholly inside the canvas.
+def anywhere(
+    places: tuple[float, float], size_hw: tuple[int, int], canvas_hw: tuple[int, int]
+) -> tuple[int, int]:
+    """The corner for a centre at `places` (fractions of the canvas). Source: X-Paste, stage H."""
+    y, x = (int(p * c) - s // 2 for p, c, s in zip(places, canvas_hw, size_hw, strict=True))
+    return y, x
+
+
+def inside(
+    places: tuple[float, float], size_hw: tuple[int, int], canvas_hw: tuple[int, int]
+) -> tuple[int, int]:
+    """The corner at `places` (fractions of the room there is), so that all of it lies inside.
 
     An instance larger than the canvas in a direction is centred in that direction.
     """
-    corner = []
-    for size, canvas in zip(size_hw, canvas_hw, strict=True):
-        room = canvas - size
-        corner.append(int(rng.integers(room + 1)) if room >= 0 else room // 2)
-    return corner[0], corner[1]
+    y, x = (
+        int(p * (c - s + 1)) if c >= s else (c - s) // 2
+        for p, c, s in zip(places, canvas_hw, size_hw, strict=True)
+    )
+    return y, x
+
+
+def inside_fraction(
+    top_left_yx: tuple[int, int], size_hw: tuple[int, int], canvas_hw: tuple[int, int]
+) -> float:
+    """The share of a rectangle that lies on the canvas."""
+    shares = (
+        max(0, min(start + size, canvas) - max(start, 0)) / size
+        for start, size, canvas in zip(top_left_yx, size_hw, canvas_hw, strict=True)
+    )
+    return math.prod(shares)
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """Centre (y, x) and radius, in pixels; pixel (y, x) covers y .. y + 1."""
+
+    centre_yx: tuple[float, float]
+    radius: float
+
+
+def largest_free_circle(occupied: np.ndarray) -> Circle:
+    """The largest circle that touches neither an occupied pixel nor the border.
+
+    occupied: (H, W) bool or uint8. Source: EM-Paste, Algorithm 2, with the border as an obstacle on all
+    four sides (its code took the first circle to the middle of the image).
+    """
+    free = np.zeros((occupied.shape[0] + 2, occupied.shape[1] + 2), np.uint8)
+    free[1:-1, 1:-1] = occupied == 0
+    distance = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    y, x = np.unravel_index(int(distance.argmax()), distance.shape)
+    # The distance is between centres of pixels: the obstacle's pixel begins at most sqrt(1/2) before.
+    radius = max(0.0, float(distance[y, x]) - math.sqrt(0.5))
+    return Circle((float(y) - 0.5, float(x) - 0.5), radius)
+
+
+def enclosing_circle(alpha: np.ndarray) -> Circle | None:
+    """A circle around every pixel that shows anything; None if none does. alpha: (h, w) uint8."""
+    points = cv2.findNonZero(np.ascontiguousarray(alpha))
+    if points is None:
+        return None
+    (x, y), radius = cv2.minEnclosingCircle(cv2.convexHull(points))
+    return Circle((y + 0.5, x + 0.5), radius + math.sqrt(0.5))

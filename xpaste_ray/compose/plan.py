@@ -3,75 +3,162 @@
 A plan can be stored, inspected and rendered again. Only planning draws random numbers.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-import numpy as np
+import pyarrow as pa
 
-from xpaste_ray.backgrounds import Backgrounds
-from xpaste_ray.compose.placement import inside
-from xpaste_ray.compose.sampling import balanced_rows
-from xpaste_ray.compose.sizes import uniform_size_hw
-from xpaste_ray.config import ComposeSettings
-from xpaste_ray.errors import ConfigError
+from xpaste_ray.config import Blend
 from xpaste_ray.masks import BoxXYWH
-from xpaste_ray.pool import Pool
-from xpaste_ray.rng import rng_for
+
+SizeHW = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where one pool instance lands, in pixels of the composed image."""
+class View:
+    """What is seen of a background: `crop_xywh` (its pixels), resized to `size_hw`, then mirrored."""
 
-    instance_id: str
-    category_id: int
-    size_hw: tuple[int, int]
-    top_left_yx: tuple[int, int]
+    crop_xywh: BoxXYWH
+    size_hw: SizeHW
     flip: bool
 
 
 @dataclass(frozen=True, slots=True)
+class Colour:
+    """Factors of brightness, contrast and saturation (1 changes nothing), and a turn of the hue."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how one pool instance lands, in pixels of the composed image; it may hang over an edge.
+
+    It is resized to `size_hw`, mirrored if `flip`, turned counter-clockwise by `angle_deg` about its
+    middle, and the rectangle around it all then has its corner at `top_left_yx`. `motion` is the length
+    (px) and direction (degrees) of blend "motion".
+    """
+
+    instance_id: str
+    category_id: int
+    size_hw: SizeHW
+    top_left_yx: tuple[int, int]
+    flip: bool = False
+    angle_deg: float = 0.0
+    blend: Blend = "alpha"
+    motion: tuple[int, float] | None = None
+    colour: Colour | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Objects of another annotated background, pasted at their own places in its view, on top."""
+
+    background_id: str
+    view: View
+    annotation_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PastePlan:
-    """crop_xywh: the part of the background that fills the image, in background pixels."""
+    """The background's view fills the canvas from its top left corner; what is left is black.
+
+    Placements are painted in order, the last one on top. `match` and `mask_rate` are the settings of
+    that name. `skipped` holds the reason of every drawn instance that could not be placed.
+    """
 
     sample: int
     background_id: str
-    crop_xywh: BoxXYWH
-    side_px: int
-    placements: tuple[Placement, ...]  # painted in this order; the last one is on top
+    view: View
+    canvas_hw: SizeHW
+    placements: tuple[Placement, ...]
+    copied: Copied | None = None
+    match: tuple[float, float] = (0.0, 0.0)
+    mask_rate: float = 1.0
+    skipped: tuple[str, ...] = ()
 
 
-def make_plan(
-    pool: Pool, backgrounds: Backgrounds, options: ComposeSettings, seed: int, sample: int
-) -> PastePlan:
-    """Plan sample number `sample`. It depends on the arguments alone, not on any other sample.
+_PAIR = pa.list_(pa.int32(), 2)
+_VIEW = pa.struct([("crop_xywh", pa.list_(pa.int32(), 4)), ("size_hw", _PAIR), ("flip", pa.bool_())])
+_COLOUR = pa.struct([(field.name, pa.float64()) for field in fields(Colour)])
+_PLACEMENT = pa.struct(
+    [
+        ("instance_id", pa.string()),
+        ("category_id", pa.int64()),
+        ("size_hw", _PAIR),
+        ("top_left_yx", _PAIR),
+        ("flip", pa.bool_()),
+        ("angle_deg", pa.float64()),
+        ("blend", pa.string()),
+        ("motion", pa.struct([("length_px", pa.int32()), ("direction_deg", pa.float64())])),
+        ("colour", _COLOUR),
+    ]
+)
+PLANS = pa.schema(
+    [
+        ("sample", pa.int64()),
+        ("background_id", pa.string()),
+        ("view", _VIEW),
+        ("canvas_hw", _PAIR),
+        ("placements", pa.list_(_PLACEMENT)),
+        (
+            "copied",
+            pa.struct(
+                [
+                    ("background_id", pa.string()),
+                    ("view", _VIEW),
+                    ("annotation_ids", pa.list_(pa.int64())),
+                ]
+            ),
+        ),
+        ("match", pa.list_(pa.float64(), 2)),
+        ("mask_rate", pa.float64()),
+        ("skipped", pa.list_(pa.string())),
+    ]
+)
 
-    Number uniform in `instances`; categories balanced, instances uniform within (X-Paste's
-    cas_random); sizes uniform; places wholly inside the image. ConfigError if the pool is empty.
-    """
-    if not len(pool):
-        raise ConfigError(f"{pool.folder}: the pool is empty: loosen the selection or make more candidates")
-    rng = rng_for(seed, "plan", sample)
-    background = backgrounds.images[rng.integers(len(backgrounds))]
-    crop = _square_crop(rng, background.size_hw)
-    count = int(rng.integers(options.instances[0], options.instances[1] + 1))
-    placements = []
-    for row in balanced_rows(rng, pool, count):
-        size_hw = uniform_size_hw(rng, pool.size_hw(row), options.size_fraction, options.side_px)
-        placements.append(
-            Placement(
-                instance_id=pool.instance_ids[row],
-                category_id=pool.category_id(row),
-                size_hw=size_hw,
-                top_left_yx=inside(rng, size_hw, (options.side_px, options.side_px)),
-                flip=bool(rng.random() < options.flip_probability),
-            )
-        )
-    return PastePlan(sample, background.id, crop, options.side_px, tuple(placements))
+
+def plan_to_row(plan: PastePlan) -> dict[str, Any]:
+    """A row of `PLANS`."""
+    row = asdict(plan)
+    for placement in row["placements"]:
+        if placement["motion"]:
+            placement["motion"] = dict(zip(("length_px", "direction_deg"), placement["motion"], strict=True))
+    return row
 
 
-def _square_crop(rng: np.random.Generator, size_hw: tuple[int, int]) -> BoxXYWH:
-    """A random square, at least half of the image's shorter side."""
-    height, width = size_hw
-    shorter = min(height, width)
-    side = int(rng.integers((shorter + 1) // 2, shorter + 1))
-    return int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1)), side, side
+def plan_from_row(row: dict[str, Any]) -> PastePlan:
+    """The inverse of `plan_to_row`, also after a round trip through Parquet."""
+    copied = row["copied"]
+    return PastePlan(
+        **{
+            **row,
+            "view": _view(row["view"]),
+            "canvas_hw": tuple(row["canvas_hw"]),
+            "placements": tuple(map(_placement, row["placements"])),
+            "copied": copied
+            and Copied(copied["background_id"], _view(copied["view"]), tuple(copied["annotation_ids"])),
+            "match": tuple(row["match"]),
+            "skipped": tuple(row["skipped"]),
+        }
+    )
+
+
+def _view(row: dict[str, Any]) -> View:
+    return View(tuple(row["crop_xywh"]), tuple(row["size_hw"]), row["flip"])
+
+
+def _placement(row: dict[str, Any]) -> Placement:
+    motion, colour = row["motion"], row["colour"]
+    return Placement(
+        **{
+            **row,
+            "size_hw": tuple(row["size_hw"]),
+            "top_left_yx": tuple(row["top_left_yx"]),
+            "motion": motion and (motion["length_px"], motion["direction_deg"]),
+            "colour": colour and Colour(**colour),
+        }
+    )

@@ -1,18 +1,76 @@
 """Who is pasted."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from xpaste_ray.categories import did_you_mean
+from xpaste_ray.config import CategoryRuleSettings
+from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool import Pool
 
 
-def balanced_rows(rng: np.random.Generator, pool: Pool, count: int) -> list[int]:
-    """`count` pool rows with replacement: a uniform category, then a uniform instance of it.
+class InstanceSampler:
+    """Draws rows of a pool by the category rule, with replacement.
 
-    Categories without instances are never drawn. Source: X-Paste's `cas_random`.
+    Categories without instances are never drawn. Sources: uniform is X-Paste's `random`, balanced its
+    `cas_random`, present its `cats_random`.
     """
-    categories = list(pool.rows_by_category.values())
-    chosen = []
-    for _ in range(count):
-        rows = categories[rng.integers(len(categories))]
-        chosen.append(int(rows[rng.integers(len(rows))]))
-    return chosen
+
+    def __init__(self, pool: Pool, rule: CategoryRuleSettings, draw: str) -> None:
+        self._present_only = rule.rule == "present"
+        self._groups = pool.rows_by_source_image if draw == "source-image" else None
+        self._group_of_row = np.zeros(len(pool), np.int64)
+        for number, rows in enumerate(self._groups or ()):
+            self._group_of_row[rows] = number
+        self._rows = pool.rows_by_category
+        self._category_ids = np.array(list(self._rows))
+        self._cumulative = np.cumsum(_weights(pool, rule))
+        if not len(self._cumulative) or self._cumulative[-1] <= 0:
+            raise ConfigError(
+                f"{pool.folder}: no category can be drawn: the pool is empty or all weights are 0. "
+                "Loosen the selection, make more candidates, or change category.weights"
+            )
+
+    def draw(self, rng: np.random.Generator, count: int, present: Sequence[int] = ()) -> list[int]:
+        """`count` draws. present: category ids of the background, for rule `present`.
+
+        Of a source image all instances are returned, one after another, so there may be more.
+        """
+        categories, instances = rng.random((2, count)) if count else np.empty((2, 0))
+        if self._present_only and (both := [c for c in present if c in self._rows]):
+            chosen = np.array(both)[(categories * len(both)).astype(np.int64)]
+        else:
+            at = np.searchsorted(self._cumulative, categories * self._cumulative[-1], side="right")
+            chosen = self._category_ids[at]
+        rows = [self._nth(int(c), float(u)) for c, u in zip(chosen, instances, strict=True)]
+        if self._groups is None:
+            return rows
+        return [int(member) for row in rows for member in self._groups[self._group_of_row[row]]]
+
+    def draw_of(self, rng: np.random.Generator, category_id: int) -> int | None:
+        """A uniform instance of a category; None if the pool has none."""
+        return self._nth(category_id, rng.random()) if category_id in self._rows else None
+
+    def _nth(self, category_id: int, share: float) -> int:
+        rows = self._rows[category_id]
+        return int(rows[int(share * len(rows))])
+
+
+def _weights(pool: Pool, rule: CategoryRuleSettings) -> list[float]:
+    """A weight for every category with instances, in their order."""
+    rows = pool.rows_by_category
+    if rule.rule == "uniform":
+        return [float(len(instances)) for instances in rows.values()]
+    if rule.rule in ("balanced", "present"):
+        return [1.0] * len(rows)
+    known = {category.id: category for category in pool.categories}
+    names = {category.name for category in pool.categories}
+    if rule.rule == "frequency":
+        return [rule.weights.get(known[c].frequency or "", 1.0) for c in rows]
+    for name in rule.weights:
+        if name not in names:
+            raise ConfigError(
+                f"category.weights: the pool has no category {name!r}{did_you_mean(name, names)}"
+            )
+    return [rule.weights.get(known[c].name, 1.0) for c in rows]

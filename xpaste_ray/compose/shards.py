@@ -1,52 +1,63 @@
 """One shard of a composed dataset, from plans to committed files."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from xpaste_ray.backgrounds import Backgrounds
-from xpaste_ray.compose.annotate import annotate
-from xpaste_ray.compose.plan import make_plan
-from xpaste_ray.compose.render import render
+from xpaste_ray.categories import Category
+from xpaste_ray.compose.compositor import Compositor
+from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.config import ComposeSettings
-from xpaste_ray.formats import coco
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.formats.contract import DatasetSpec
+from xpaste_ray.formats.dataset import write_shard
+from xpaste_ray.formats.images import ImageEncoding, encode_image
+from xpaste_ray.formats.shards import Shard
 from xpaste_ray.pool import Pool
 
 
-def write_shard(
-    dataset: Path,
-    shard: coco.Shard,
-    pool: Pool,
-    backgrounds: Backgrounds,
-    settings: ComposeSettings,
-    seed: int,
-    recipe: str,
-) -> None:
-    """Plan, render and write the shard's samples; the annotation fragment comes last.
+def dataset_spec(
+    settings: ComposeSettings, pool: Pool, backgrounds: Backgrounds, recipe: str, info: dict[str, Any]
+) -> DatasetSpec:
+    """What the settings' dataset is. ConfigError if pool and backgrounds name categories differently."""
+    output = settings.output
+    return DatasetSpec(
+        recipe=recipe,
+        formats=output.formats,
+        encoding=ImageEncoding(format=output.image, quality=output.quality, subsampling=output.subsampling),
+        categories=merged_categories(pool.categories, backgrounds.categories),
+        count=settings.count,
+        samples_per_shard=settings.samples_per_shard,
+        polygons=output.polygons,
+        info=info,
+    )
 
-    `recipe` is the fingerprint of the step; it tells a later run whether the shard is the one that
-    it needs. Image ids are sample + 1: some readers take 0 for "no image".
-    """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+
+def merged_categories(*vocabularies: Iterable[Category]) -> tuple[Category, ...]:
+    """All categories by id, the first one told of each. ConfigError if an id has two names."""
+    by_id: dict[int, Category] = {}
+    for vocabulary in vocabularies:
+        for category in vocabulary:
+            known = by_id.setdefault(category.id, category)
+            if known.name != category.name:
+                raise ConfigError(
+                    f"category {category.id} is {known.name!r} in the pool and {category.name!r} in the "
+                    "backgrounds: build the pool from the backgrounds' own category list"
+                )
+    return tuple(by_id[number] for number in sorted(by_id))
+
+
+def compose_shard(
+    dataset: Path, shard: Shard, compositor: Compositor, spec: DatasetSpec, plans: Iterable[PastePlan] | None
+) -> None:
+    """Plan (unless `plans` are given), render and write the shard's samples."""
+    samples, images = [], []
     counts: Counter[str] = Counter()
-    for sample in range(shard.first, shard.last + 1):
-        plan = make_plan(pool, backgrounds, settings, seed, sample)
-        rendered = render(plan, pool, backgrounds)
-        coco.write_image(dataset, sample, rendered.image, settings.jpeg_quality)
-        height, width = rendered.labels.shape
-        images.append(
-            {
-                "id": sample + 1,
-                "file_name": coco.image_name(sample),
-                "height": height,
-                "width": width,
-                "background_id": plan.background_id,
-            }
-        )
-        visible, left_out = annotate(plan, rendered, settings.min_visible_fraction)
-        annotations += [{"image_id": sample + 1, **entry} for entry in visible]
-        counts["placed"] += len(plan.placements)
-        counts.update(left_out)
-    fragment = {"recipe": recipe, "counts": counts, "images": images, "annotations": annotations}
-    coco.write_fragment(dataset, shard, fragment)
+    for plan in plans if plans is not None else map(compositor.plan, shard.indices):
+        composed = compositor.render(plan)
+        samples.append(composed.sample)
+        images.append(encode_image(composed.image, spec.encoding))
+        counts.update(composed.counts)
+    write_shard(dataset, shard, samples, images, counts, spec)

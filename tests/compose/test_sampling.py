@@ -1,0 +1,86 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from tests.conftest import CATEGORIES
+from xpaste_ray.compose.sampling import InstanceSampler
+from xpaste_ray.config import CategoryRuleSettings
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.rng import rng_for
+
+BANANA, FROG, LION = (category.id for category in CATEGORIES)  # LVIS frequencies f, c, c
+COUNTS = {"banana": 1, "frog": 3, "lion": 6}
+
+
+def _draw(pool, count=4000, present=(), draw="instance", **rule):
+    sampler = InstanceSampler(pool, CategoryRuleSettings(**rule), draw)
+    return sampler.draw(rng_for(0, "test"), count, present)
+
+
+@pytest.mark.parametrize(
+    ("rule", "shares"),
+    [
+        pytest.param({"rule": "uniform"}, (0.1, 0.3, 0.6), id="uniform-over-instances"),
+        pytest.param({"rule": "balanced"}, (1 / 3, 1 / 3, 1 / 3), id="balanced"),
+        pytest.param({"rule": "frequency", "weights": {"c": 2, "f": 1}}, (0.2, 0.4, 0.4), id="frequency"),
+        pytest.param({"rule": "weights", "weights": {"lion": 8}}, (0.1, 0.1, 0.8), id="weights"),
+    ],
+)
+def test_categories_are_drawn_by_the_rule(make_pool, rule, shares):
+    assert [category.frequency for category in CATEGORIES] == ["f", "c", "c"]
+    pool = make_pool(COUNTS)
+    drawn = Counter(pool.category_id(row) for row in _draw(pool, **rule))
+    assert chisquare([drawn[c] for c in (BANANA, FROG, LION)], np.array(shares) * 4000).pvalue > 1e-4
+
+
+def test_instances_of_a_category_are_drawn_uniformly(make_pool):
+    pool = make_pool(COUNTS)
+    lions = Counter(row for row in _draw(pool, rule="balanced") if pool.category_id(row) == LION)
+    assert len(lions) == 6 and chisquare(list(lions.values())).pvalue > 1e-4
+
+
+def test_present_rule_draws_only_what_the_background_shows(make_pool):
+    pool = make_pool(COUNTS)
+    drawn = Counter(pool.category_id(r) for r in _draw(pool, present=[LION, BANANA, 9999], rule="present"))
+    assert set(drawn) == {BANANA, LION} and chisquare(list(drawn.values())).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("present", [(), (9999,)])
+def test_present_rule_falls_back_to_all_categories(make_pool, present):
+    pool = make_pool(COUNTS)
+    drawn = {pool.category_id(row) for row in _draw(pool, 200, present, rule="present")}
+    assert drawn == {BANANA, FROG, LION}
+
+
+def test_draws_of_nothing_are_none(make_pool):
+    assert _draw(make_pool(COUNTS), 0, rule="balanced") == []
+
+
+def test_source_images_are_drawn_whole(make_pool, monkeypatch):
+    """Rows 0, 1 and 2 were cut from one image, row 3 from another."""
+    pool = make_pool({"banana": 2, "lion": 2})
+    monkeypatch.setattr(type(pool), "rows_by_source_image", (np.array([0, 1, 2]), np.array([3])))
+    drawn = _draw(pool, 300, draw="source-image", rule="uniform")
+    text = "".join(map(str, drawn))
+    assert set(text.replace("012", "a")) == {"a", "3"}
+    assert 300 < len(drawn) < 900
+
+
+def test_without_shared_images_each_instance_is_its_own(make_pool):
+    pool = make_pool(COUNTS)
+    assert [rows.tolist() for rows in pool.rows_by_source_image] == [[row] for row in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "rule", "message"),
+    [
+        ({}, {"rule": "balanced"}, "no category can be drawn"),
+        ({"lion": 1}, {"rule": "weights", "weights": {"lion": 0}}, "no category can be drawn"),
+        ({"lion": 1}, {"rule": "weights", "weights": {"loin": 1}}, "did you mean 'lion'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_an_error(make_pool, counts, rule, message):
+    with pytest.raises(ConfigError, match=message):
+        _draw(make_pool(counts), **rule)

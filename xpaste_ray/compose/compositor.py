@@ -1,0 +1,64 @@
+"""One composed sample from its number: plan, render, annotate."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.compose.annotate import annotate
+from xpaste_ray.compose.plan import PastePlan
+from xpaste_ray.compose.planner import Planner
+from xpaste_ray.compose.render import render
+from xpaste_ray.compose.sizes import load_size_table
+from xpaste_ray.config import ComposeSettings
+from xpaste_ray.pool import Pool
+from xpaste_ray.samples import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """image: (H, W, 3) uint8 RGB. counts: pasted objects (`placed`), reasons of all that was left out,
+    and how many were `sized_by_overall`: by rule `prior`, in a category without statistics."""
+
+    plan: PastePlan
+    image: np.ndarray
+    sample: Sample
+    counts: Counter[str]
+
+
+class Compositor:
+    """Sample i is the same in any process, in any order, whatever else is composed."""
+
+    def __init__(self, pool: Pool, backgrounds: Backgrounds, settings: ComposeSettings, seed: int) -> None:
+        """ConfigError if nothing can be drawn by the settings' rules."""
+        self._pool, self._backgrounds, self._settings = pool, backgrounds, settings
+        self._planner = Planner(pool, backgrounds, settings, seed)
+        by_prior = settings.size.rule == "prior" and settings.layout == "free"
+        self._sizes = load_size_table(settings.size.table) if by_prior else None
+
+    def plan(self, sample: int) -> PastePlan:
+        return self._planner.plan(sample)
+
+    def compose(self, sample: int) -> Composed:
+        return self.render(self.plan(sample))
+
+    def render(self, plan: PastePlan) -> Composed:
+        """A sample from its plan alone."""
+        rendered = render(plan, self._pool, self._backgrounds)
+        output = self._settings.output
+        sample, counts = annotate(
+            plan, rendered, self._pool, self._backgrounds, self._settings.occlusion, output
+        )
+        counts["placed"] = len(rendered.painted)
+        for reason in plan.skipped:
+            counts[f"skipped_{reason}"] += 1
+        if by_overall := self._sized_by_overall(plan):
+            counts["sized_by_overall"] = by_overall
+        return Composed(plan, rendered.image, sample, counts)
+
+    def _sized_by_overall(self, plan: PastePlan) -> int:
+        """Placements whose category has no size of its own in the table."""
+        if self._sizes is None:
+            return 0
+        return sum(self._sizes.lacks(placement.category_id) for placement in plan.placements)

@@ -1,0 +1,40 @@
+"""What stays labelled when something covers it. An object of which nothing is left never stays."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xpaste_ray.config import OcclusionSettings
+from xpaste_ray.masks import BoxXYWH
+
+_MAX_BOX_MOVE_PX = 10  # X-Paste, stage I
+_MIN_AREA_PX = 300  # X-Paste, stage I: more than this
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """An object's mask in numbers: pixels, and the box around them in the image."""
+
+    area: int
+    box_xywh: BoxXYWH
+
+
+def _by_visible_fraction(full: Extent, visible: Extent, settings: OcclusionSettings) -> bool:
+    return visible.area >= settings.min_visible_fraction * full.area
+
+
+def _by_xpaste(full: Extent, visible: Extent, settings: OcclusionSettings) -> bool:
+    """X-Paste asks after every paste; here it is asked once, of all that was lost in the end."""
+    moved = max(abs(a - b) for a, b in zip(_corners(full), _corners(visible), strict=True))
+    return moved <= _MAX_BOX_MOVE_PX or visible.area > _MIN_AREA_PX
+
+
+STAYS: dict[str, Callable[[Extent, Extent, OcclusionSettings], bool]] = {
+    "visible-fraction": _by_visible_fraction,
+    "xpaste": _by_xpaste,
+}
+"""By name: whether an object that was `full` stays now that it is `visible`."""
+
+
+def _corners(extent: Extent) -> tuple[int, int, int, int]:
+    x, y, width, height = extent.box_xywh
+    return x, y, x + width, y + height
