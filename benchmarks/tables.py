@@ -5,6 +5,8 @@ python benchmarks/tables.py
 
 import json
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -15,10 +17,24 @@ def table(script: str) -> str:
     result = json.loads((ROOT / "benchmarks" / "results" / f"{script}.json").read_text())
     lines = ["| measured | value | gate |", "|---|---|---|"]
     lines += [f"| {gate['name']} | {gate['value']:.3g} | {gate['gate']} |" for gate in result["gates"]]
+    lines += _cases(result.get("cases", []))
     machine = result["environment"]
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}"
     source = f"[benchmarks/results/{script}.json](benchmarks/results/{script}.json)"
     return "\n".join([*lines, "", f"{where}; from {source}."])
+
+
+def _cases(cases: list[dict[str, Any]]) -> list[str]:
+    """The compositor's: milliseconds a sample, medians of the rounds."""
+    if not cases:
+        return []
+    titles = ("side/pastes, blend", "ours, ms", "floor, ms", "x floor", "full canvas: x our compositing")
+    head = ["", f"| {' | '.join(titles)} |", "|---|---|---|---|---|"]
+    return head + [
+        f"| {case['case']} | {median(case['ours_ms']):.2f} | {median(case['floor_ms']):.2f} "
+        f"| {case['ratio_to_floor']:.2f} | {case['full_canvas_to_ours_compositing_alone']:.0f} |"
+        for case in cases
+    ]
 
 
 def with_tables(readme: str) -> str:

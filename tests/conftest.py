@@ -1,20 +1,28 @@
 """Shared material: small hand-made pools, backgrounds and candidates."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
+from tests.backgrounds.material import small_dataset
+from xpaste_ray.backgrounds import open_or_index, resolve_source
 from xpaste_ray.categories import Category, lvis_categories, pick_categories
 from xpaste_ray.masks import encode_png
 from xpaste_ray.pool import Pool, open_pool, seal_pool
 from xpaste_ray.records import CANDIDATES, SCORES, Candidate, Prompt, unit_id
 from xpaste_ray.runs import RunDir, write_parquet
 
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="xpaste-tests-")  # not the user's own cache
 os.environ["RAY_AUTH_MODE"] = "disabled"  # Ray 2.60's default differs between its doors
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], True)
 
 CATEGORIES = pick_categories(lvis_categories(), ["banana", "frog", "lion"])
 
@@ -35,34 +43,51 @@ def disc(side_px: int, radius_px: float) -> np.ndarray:
     return x * x + y * y <= radius_px * radius_px
 
 
+def seal_discs(root: Path, counts: dict[str, int]) -> Pool:
+    """A pool of discs: `counts[name]` instances of each category, the k-th of radius 8 + k."""
+    run = RunDir(root)
+    rows, scores = [], []
+    for category in CATEGORIES:
+        for index in range(counts.get(category.name, 0)):
+            mask = disc(40, 8 + index)
+            image = np.full((40, 40, 3), 200, np.uint8)
+            image[mask] = (category.id % 256, 10 * index, 90)
+            one = prompt(category, index)
+            head = {"round": 0, "unit": 0, "candidate_id": one.candidate_id, "category_id": category.id,
+                    "category": category.name, "index": index}  # fmt: skip
+            proposal = {"method": "hand", "ordinal": 0, "status": "ok", "reason": None,
+                        "area_fraction": float(mask.mean())}  # fmt: skip
+            rows.append(
+                head
+                | {"text": one.text, "seed": one.seed, "source": "hand", "model": None, "status": "ok",
+                   "reason": None, "height": 40, "width": 40, "image_png": encode_png(image)}
+                | {"proposals": [proposal | {"mask_png": encode_png(mask.astype(np.uint8) * 255),
+                                             "scores": [("clip_logit", 30.0)], "embedding": None}]}
+            )  # fmt: skip
+            scores.append(head | {"candidate_status": "ok"} | proposal | {"clip_logit": 30.0})
+    write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES), "test")
+    kept = pa.Table.from_pylist(scores, schema=SCORES)
+    assert seal_pool(kept, run.unit_file, CATEGORIES, 256, "f" * 16, run.pools / "pool") == []
+    return open_pool(run.pools / "pool")
+
+
 @pytest.fixture
 def make_pool(tmp_path: Path) -> Callable[..., Pool]:
-    """Seals a pool of discs: `counts[name]` instances of each category, the k-th of radius 8 + k."""
+    """make(counts): a pool of discs, see `seal_discs`."""
+    return lambda counts, folder="run": seal_discs(tmp_path / folder, counts)
 
-    def make(counts: dict[str, int], folder: str = "run") -> Pool:
-        run = RunDir(tmp_path / folder)
-        rows, scores = [], []
-        for category in CATEGORIES:
-            for index in range(counts.get(category.name, 0)):
-                mask = disc(40, 8 + index)
-                image = np.full((40, 40, 3), 200, np.uint8)
-                image[mask] = (category.id % 256, 10 * index, 90)
-                one = prompt(category, index)
-                head = {"round": 0, "unit": 0, "candidate_id": one.candidate_id, "category_id": category.id,
-                        "category": category.name, "index": index}  # fmt: skip
-                proposal = {"method": "hand", "ordinal": 0, "status": "ok", "reason": None,
-                            "area_fraction": float(mask.mean())}  # fmt: skip
-                rows.append(
-                    head
-                    | {"text": one.text, "seed": one.seed, "source": "hand", "model": None, "status": "ok",
-                       "reason": None, "height": 40, "width": 40, "image_png": encode_png(image)}
-                    | {"proposals": [proposal | {"mask_png": encode_png(mask.astype(np.uint8) * 255),
-                                                 "scores": [("clip_logit", 30.0)], "embedding": None}]}
-                )  # fmt: skip
-                scores.append(head | {"candidate_status": "ok"} | proposal | {"clip_logit": 30.0})
-        write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES), "test")
-        kept = pa.Table.from_pylist(scores, schema=SCORES)
-        assert seal_pool(kept, run.unit_file, CATEGORIES, 256, "f" * 16, run.pools / "pool") == []
-        return open_pool(run.pools / "pool")
 
-    return make
+@pytest.fixture
+def backgrounds(tmp_path):
+    """Two grey photographs of 48 x 32 px, "0.png" (100) and "1.png" (101)."""
+    folder = tmp_path / "backgrounds"
+    folder.mkdir()
+    for number in range(2):
+        Image.new("RGB", (48, 32), (100 + number,) * 3).save(folder / f"{number}.png")
+    return open_or_index(resolve_source(folder), tmp_path / "cache")
+
+
+@pytest.fixture
+def annotated_backgrounds(tmp_path):
+    """Three photographs with objects that overlap, one in two parts, and a crowd; see `small_dataset`."""
+    return open_or_index(resolve_source(small_dataset(tmp_path / "dataset")), tmp_path / "cache")

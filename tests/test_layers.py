@@ -10,9 +10,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
 
 GROUND = ["errors", "rng", "records", "categories", "config", "fingerprints"]
-PURE = ["masks", "prompts", "selection", "backgrounds", "runs", "preview", "pool", "compose.shards",
-        "formats.coco", "embedded", "embedded.scenes", "models.folders", "models.grabcut",
-        "stages.segment"]  # fmt: skip
+PURE = ["masks", "prompts", "selection", "backgrounds", "runs", "preview", "pool", "samples",
+        "compose.shards", "formats.convert", "formats.validate", "embedded", "embedded.scenes",
+        "models.folders", "models.grabcut", "stages.segment"]  # fmt: skip
 MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
 
 
@@ -43,9 +43,9 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "config", "fingerprints"], 0),
-    **dict.fromkeys(["masks", "prompts", "selection", "backgrounds", "runs", "preview", "pool", "compose",
-                     "formats"], 1),
-    **dict.fromkeys(["models", "embedded"], 2),
+    **dict.fromkeys(["masks", "prompts", "selection", "backgrounds", "runs", "preview", "pool", "samples",
+                     "compose", "formats"], 1),
+    **dict.fromkeys(["models", "embedded", "torch"], 2),
     "stages": 3,
     "pipelines": 4,
     **dict.fromkeys(["cli", "report"], 5),

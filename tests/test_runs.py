@@ -8,7 +8,7 @@ from xpaste_ray.errors import ConfigError
 from xpaste_ray.runs import (
     RunDir,
     check_steps,
-    is_made_by,
+    made_by,
     open_run,
     read_json,
     remove_leftovers,
@@ -46,11 +46,11 @@ def test_second_process_is_kept_out_until_the_first_ends(tmp_path):
 
 def test_only_a_whole_file_of_the_same_recipe_counts(tmp_path):
     path = tmp_path / "unit.parquet"
-    assert not is_made_by(path, "a")
+    assert made_by(path) is None
     write_parquet(path, pa.table({"x": [1]}), recipe="a")
-    assert is_made_by(path, "a") and not is_made_by(path, "b")
+    assert made_by(path) == "a"
     path.write_bytes(path.read_bytes()[:-9])
-    assert not is_made_by(path, "a")
+    assert made_by(path) is None
 
 
 def test_same_table_gives_the_same_bytes(tmp_path):

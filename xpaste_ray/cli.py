@@ -2,9 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from xpaste_ray.errors import ConfigError
+
+if TYPE_CHECKING:
+    from xpaste_ray.config import DatasetSettings
 
 app = typer.Typer(
     help="Labelled images for instance segmentation, made by pasting cut-out instances on backgrounds.",
@@ -13,6 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 config_app = typer.Typer(help="Look at presets and settings.", no_args_is_help=True)
+backgrounds_app = typer.Typer(help="Images to paste on.", no_args_is_help=True)
+sizes_app = typer.Typer(help="How large instances of a category are.", no_args_is_help=True)
+app.add_typer(backgrounds_app, name="backgrounds")
+app.add_typer(sizes_app, name="sizes")
 app.add_typer(config_app, name="config")
 
 _INTERRUPTED = 130  # Ctrl-C, as typer and shells have it
@@ -43,12 +52,183 @@ def demo(
     print_summary(summary, out)
 
 
+PoolOption = Annotated[Path, typer.Option(help="A run with a sealed pool, or a pool's folder.")]
+BackgroundsOption = Annotated[
+    str,
+    typer.Option(
+        help="A folder of images, a COCO or LVIS JSON file, Parquet, or a colour (black, #808080:640x480)."
+    ),
+]
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option("--format", help="coco, lvis, yolo, voc, webdataset or parquet; repeatable."),
+]
+
+
+def _dataset_settings(
+    preset: str,
+    overrides: list[str] | None,
+    backgrounds: str,
+    excluded: list[str] | None,
+    formats: list[str] | None,
+    **values: object,
+) -> "DatasetSettings":
+    """A preset with the options that have names of their own."""
+    import json
+
+    from xpaste_ray.config import DatasetSettings, load
+
+    named = {
+        "compose.backgrounds": backgrounds,
+        "compose.exclude_categories": excluded,
+        "compose.output.formats": formats,
+        **{key.replace("__", "."): value for key, value in values.items()},
+    }
+    given = [f"{key}={json.dumps(value)}" for key, value in named.items() if value not in (None, [])]
+    return load(DatasetSettings, preset, [*(overrides or ()), *given])
+
+
+@app.command()
+def compose(
+    pool: PoolOption,
+    backgrounds: BackgroundsOption,
+    out: Annotated[Path, typer.Option(help="The dataset's folder; the same command continues it.")],
+    count: Annotated[int | None, typer.Option(help="How many images.")] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    formats: FormatOption = None,
+    exclude_categories: Annotated[
+        list[str] | None, typer.Option(help="Only backgrounds without this category; repeatable.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Compose on so many cores.")] = None,
+    plans_only: Annotated[bool, typer.Option("--plans-only", help="Write the plans as Parquet.")] = False,
+    from_plans: Annotated[Path | None, typer.Option(help="Render these plans instead of new ones.")] = None,
+    preset: PresetOption = "xpaste",
+    overrides: SetOption = None,
+) -> None:
+    """Paste instances of a pool on backgrounds: a labelled dataset in any format."""
+    from xpaste_ray.pipelines.dataset import compose_dataset, open_job, write_dataset_plans
+    from xpaste_ray.report import ConsoleProgress, print_dataset_summary
+
+    settings = _dataset_settings(
+        preset,
+        overrides,
+        backgrounds,
+        exclude_categories,
+        formats,
+        compose__count=count,
+        seed=seed,
+        resources__compose_actors=workers,
+    )
+    job = open_job(settings, pool, from_plans)
+    with ConsoleProgress() as progress:
+        if plans_only:
+            typer.echo(write_dataset_plans(job, settings, out, progress))
+            return
+        summary = compose_dataset(job, settings, out, progress)
+    print_dataset_summary(summary, out, job.settings.output.formats)
+
+
+@app.command()
+def render(
+    plans: Annotated[Path, typer.Option(help="A folder of plans, as `compose --plans-only` writes.")],
+    sample: Annotated[int, typer.Option(help="The sample's number.")],
+    pool: PoolOption,
+    backgrounds: BackgroundsOption,
+    out: Annotated[Path, typer.Option(help="Image file to write: .png, .jpg or .webp.")],
+    preset: PresetOption = "xpaste",
+    overrides: SetOption = None,
+) -> None:
+    """Render one sample again from its plan alone, and print its annotations as JSON."""
+    import json
+
+    from xpaste_ray.formats.images import ImageEncoding, encode_image
+    from xpaste_ray.pipelines.dataset import open_job, read_plan
+    from xpaste_ray.runs import write_whole
+    from xpaste_ray.samples import sample_to_json
+
+    formats = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+    if out.suffix.lower() not in formats:
+        raise ConfigError(f"--out {out}: give a file name that ends in one of {', '.join(formats)}")
+    job = open_job(_dataset_settings(preset, overrides, backgrounds, None, None), pool)
+    composed = job.compositor().render(read_plan(plans, sample))
+    encoding = ImageEncoding(format=formats[out.suffix.lower()])
+    write_whole(out, encode_image(composed.image, encoding))
+    typer.echo(json.dumps(sample_to_json(composed.sample), indent=2))
+
+
+@app.command()
+def convert(
+    dataset: Annotated[Path, typer.Argument(help="A dataset that was composed or converted.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new dataset.")],
+    formats: FormatOption = None,
+    polygons: Annotated[bool, typer.Option("--polygons", help="COCO and LVIS masks as polygons.")] = False,
+) -> None:
+    """Write a dataset again in other formats."""
+    from xpaste_ray.formats.contract import FORMAT_NAMES, read_spec
+    from xpaste_ray.formats.convert import convert as convert_dataset
+    from xpaste_ray.report import CountingProgress
+
+    if not formats:
+        raise ConfigError(f"--format is missing: give one or more of {', '.join(FORMAT_NAMES)}")
+    total = read_spec(dataset).count
+    with CountingProgress("convert", total, "images") as progress:
+        counts = convert_dataset(dataset, out, formats, polygons, progress.add)
+    typer.echo(f"{counts['images']} images, {counts['annotations']} annotations in {out}")
+
+
+@app.command()
+def validate(
+    dataset: Annotated[Path, typer.Argument(help="A dataset's folder, or a COCO or LVIS JSON file.")],
+    images: Annotated[Path | None, typer.Option(help="Where the JSON file's images are.")] = None,
+) -> None:
+    """Check every image and annotation; exit code 1 if anything is wrong."""
+    from xpaste_ray.formats.validate import validate as check
+    from xpaste_ray.report import print_findings
+
+    report = check(dataset, images)
+    print_findings(report, dataset)
+    if report.errors:
+        raise typer.Exit(1)
+
+
+@backgrounds_app.command("index")
+def backgrounds_index(
+    source: Annotated[str, typer.Argument(help="A folder, a COCO or LVIS JSON file, or Parquet.")],
+    images: Annotated[Path | None, typer.Option(help="Where the JSON file's images are.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Decode on so many cores.")] = None,
+) -> None:
+    """Decode every background once and keep what planning needs; done by itself when composing."""
+    from xpaste_ray.backgrounds import resolve_source
+    from xpaste_ray.pipelines.backgrounds import index_backgrounds
+    from xpaste_ray.report import CountingProgress, print_backgrounds
+
+    with CountingProgress("index", 0, "images") as progress:
+        found = index_backgrounds(resolve_source(source, images), progress=progress.set, workers=workers)
+    print_backgrounds(found)
+
+
+@sizes_app.command("fit")
+def sizes_fit(
+    annotations: Annotated[Path, typer.Argument(help="A COCO or LVIS annotation file.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write; use it as size.table.")],
+) -> None:
+    """Fit how large instances of each category are in your images."""
+    from xpaste_ray.compose.sizes import fit_size_table, size_table_bytes
+    from xpaste_ray.runs import read_json, write_whole
+
+    if not annotations.is_file():
+        raise ConfigError(f"{annotations} is not a file: give a COCO or LVIS annotation file")
+    table = fit_size_table(read_json(annotations))
+    write_whole(out, size_table_bytes(table))
+    typer.echo(f"{len(table) - 1} categories in {out}: compose with --set compose.size.table={out}")
+
+
 @config_app.command("show")
 def config_show(preset: PresetOption = "demo", overrides: SetOption = None) -> None:
     """Print what would run, as YAML."""
-    from xpaste_ray.config import dump_settings, load_settings
+    from xpaste_ray.config import dump_settings, kind_of, load
 
-    typer.echo(dump_settings(load_settings(preset, overrides or ())), nl=False)
+    typer.echo(dump_settings(load(kind_of(preset), preset, overrides or ())), nl=False)
 
 
 @config_app.command("presets")
@@ -60,9 +240,8 @@ def config_presets() -> None:
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 2 wrong use, 130 interrupted; anything else is a defect."""
-    from xpaste_ray.errors import ConfigError
-
+    """Entry point. Exit codes: 0 done, 1 a check found errors, 2 wrong use, 130 interrupted; anything
+    else is a defect."""
     try:
         app()
     except ConfigError as error:

@@ -1,30 +1,31 @@
 """A picture to look at: composed images with their masks, boxes and names drawn on them."""
 
 import colorsys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from xpaste_ray.errors import ConfigError
-from xpaste_ray.runs import read_json, write_whole
+from xpaste_ray.formats.contract import DatasetSpec, read_spec
+from xpaste_ray.formats.dataset import read_images
+from xpaste_ray.formats.shards import read_fragment
+from xpaste_ray.runs import write_whole
+from xpaste_ray.samples import Sample
 
 _TILE_PX = 256
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_preview(dataset: Path, out_file: Path, columns: int = 6, rows: int = 4) -> None:
-    """A grid of the dataset's first images, as JPEG."""
-    coco = read_json(dataset / "annotations.json")
-    names = {category["id"]: category["name"] for category in coco["categories"]}
-    shown = coco["images"][: columns * rows]
-    by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in shown}
-    for annotation in coco["annotations"]:
-        if annotation["image_id"] in by_image:
-            by_image[annotation["image_id"]].append(annotation)
-    tiles = [_draw(dataset / "images" / image["file_name"], by_image[image["id"]], names) for image in shown]
+    """A grid of the dataset's first images, as JPEG. ConfigError if an image is not readable."""
+    spec = read_spec(dataset)
+    names = {category.id: category.name for category in spec.categories}
+    pairs = islice(_pairs(dataset, spec), columns * rows)
+    tiles = [_draw(sample, data, names) for sample, data in pairs]
     tiles += [np.full((_TILE_PX, _TILE_PX, 3), 255, np.uint8)] * (-len(tiles) % columns)
     strips = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
     ok, data = cv2.imencode(".jpg", np.concatenate(strips), [cv2.IMWRITE_JPEG_QUALITY, 90])
@@ -33,36 +34,42 @@ def draw_preview(dataset: Path, out_file: Path, columns: int = 6, rows: int = 4)
     write_whole(out_file, bytes(data))
 
 
-def _draw(path: Path, annotations: list[dict[str, Any]], names: dict[int, str]) -> np.ndarray:
+def _pairs(dataset: Path, spec: DatasetSpec) -> Iterator[tuple[Sample, bytes]]:
+    for shard in spec.shards:
+        yield from zip(read_fragment(dataset, shard).samples, read_images(dataset, shard, spec), strict=True)
+
+
+def _draw(sample: Sample, data: bytes, names: dict[int, str]) -> np.ndarray:
     """One tile, BGR: mask outlines and tints first, then boxes and names on top."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise ConfigError(f"{path} is not readable: compose the dataset again")
-    scale = _TILE_PX / image.shape[0]
-    for annotation in annotations:
-        mask = coco_mask.decode(annotation["segmentation"]).astype(bool)
-        colour = _colour(annotation["category_id"])
-        image[mask] = (0.65 * image[mask] + 0.35 * np.array(colour)).astype(np.uint8)
+        raise ConfigError(f"the image of sample {sample.index} is not readable: compose the dataset again")
+    scale = _TILE_PX / max(image.shape[:2])
+    for annotation in sample.annotations:
+        mask = coco_mask.decode(annotation.segmentation).astype(bool)
+        colour = _colour(annotation.category_id)
+        image[mask] = (0.8 * image[mask] + 0.2 * np.array(colour)).astype(np.uint8)
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(image, contours, -1, colour, 1)
-    image = cv2.resize(
-        image, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    for annotation in annotations:
-        _draw_label(image, [side * scale for side in annotation["bbox"]], annotation["category_id"], names)
-    cv2.rectangle(image, (0, 0), (_TILE_PX - 1, _TILE_PX - 1), (255, 255, 255), 1)
-    return image
+    mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    tile = np.full((_TILE_PX, _TILE_PX, 3), 255, np.uint8)
+    tile[:height, :width] = cv2.resize(image, (width, height), interpolation=mode)
+    for annotation in sample.annotations:
+        _draw_label(tile, [side * scale for side in annotation.bbox], annotation.category_id, names)
+    cv2.rectangle(tile, (0, 0), (_TILE_PX - 1, _TILE_PX - 1), (255, 255, 255), 1)
+    return tile
 
 
-def _draw_label(image: np.ndarray, box_xywh: list[float], category_id: int, names: dict[int, str]) -> None:
+def _draw_label(tile: np.ndarray, box_xywh: list[float], category_id: int, names: dict[int, str]) -> None:
     left, top = round(box_xywh[0]), round(box_xywh[1])
     right, bottom = round(box_xywh[0] + box_xywh[2]) - 1, round(box_xywh[1] + box_xywh[3]) - 1
     colour, name = _colour(category_id), names[category_id]
-    cv2.rectangle(image, (left, top), (right, bottom), colour, 1)
+    cv2.rectangle(tile, (left, top), (right, bottom), colour, 1)
     (width, height), _ = cv2.getTextSize(name, _FONT, 0.35, 1)
-    x, y = min(left, _TILE_PX - width - 2), max(top, height + 4)
-    cv2.rectangle(image, (x, y - height - 4), (x + width + 2, y), colour, cv2.FILLED)
-    cv2.putText(image, name, (x + 1, y - 3), _FONT, 0.35, (255, 255, 255), 1, cv2.LINE_AA)
+    x, y = max(0, min(left, _TILE_PX - width - 2)), max(top, height + 4)
+    cv2.rectangle(tile, (x, y - height - 4), (x + width + 2, y), colour, cv2.FILLED)
+    cv2.putText(tile, name, (x + 1, y - 3), _FONT, 0.35, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def _colour(category_id: int) -> tuple[int, int, int]:

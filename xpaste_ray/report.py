@@ -10,7 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from xpaste_ray.pipelines.demo import Summary
+    from xpaste_ray.backgrounds import Backgrounds
+    from xpaste_ray.formats.findings import Report
+    from xpaste_ray.pipelines.job import Summary
 
 
 class ConsoleProgress:
@@ -58,6 +60,91 @@ class ConsoleProgress:
         self._console.print(text, highlight=False)
 
 
+class CountingProgress:
+    """One bar that counts; on no terminal, nothing."""
+
+    def __init__(self, stage: str, total: int, unit: str) -> None:
+        self._progress, self._stage, self._total, self._unit = ConsoleProgress(), stage, total, unit
+        self._done = 0
+
+    def __enter__(self) -> "CountingProgress":
+        self._progress.__enter__()
+        if self._total:
+            self._progress.begin({self._stage: self._total}, self._unit)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.__exit__(kind, error, trace)
+
+    def add(self, count: int) -> None:
+        self._done += count
+        self._progress.advance(self._stage, self._done)
+
+    def set(self, done: int, total: int) -> None:
+        """For work whose size is known when it begins."""
+        if not self._total:
+            self._total = total
+            self._progress.begin({self._stage: total}, self._unit)
+        self._progress.advance(self._stage, done)
+
+
+def print_dataset_summary(summary: "Summary", out: Path, formats: tuple[str, ...]) -> None:
+    """What was composed, what was left out and why, and where it is."""
+    console = Console()
+    dataset, backgrounds = summary.counts["dataset"], summary.counts["backgrounds"]
+    if summary.already_done:
+        console.print(f"[bold]{out}[/] is done already: nothing to do.")
+    else:
+        console.print(_stage_table(summary))
+    table = Table()
+    for column in ("", "made", "kept", "left out"):
+        table.add_column(column, justify="right" if column in ("made", "kept") else "left")
+    left_out = _left_out(dataset)
+    table.add_row("objects", str(dataset.get("placed", 0)), str(dataset["annotations"]), _reasons(left_out))
+    rejected = backgrounds["rejected"]
+    images = backgrounds["usable"] + sum(rejected.values())
+    table.add_row("backgrounds", str(images), str(backgrounds["usable"]), _reasons(rejected))
+    console.print(table)
+    if unknown := dataset.get("sized_by_overall"):
+        console.print(
+            f"[yellow]{unknown} objects are of categories that the size table lacks: they took the overall "
+            "size (fit your own with `xpaste sizes fit`)"
+        )
+    console.print(
+        f"{dataset['images']} images in {out} ({', '.join(formats)})", highlight=False, soft_wrap=True
+    )
+
+
+def print_backgrounds(backgrounds: "Backgrounds") -> None:
+    """What an index holds."""
+    console = Console()
+    console.print(f"{len(backgrounds)} usable images, {len(backgrounds.annotated_rows)} with annotations")
+    for what, counts in (("images", backgrounds.rejected), ("annotations", backgrounds.rejected_annotations)):
+        if counts:
+            console.print(f"[yellow]rejected {what}: {_reasons(counts)}")
+    for name, reason in backgrounds.rejected_images():
+        console.print(f"[yellow]  {name}: {reason}", highlight=False, soft_wrap=True)
+    console.print(f"index: {backgrounds.folder}", highlight=False, soft_wrap=True)
+
+
+def print_findings(report: "Report", dataset: Path) -> None:
+    """Every finding with its ids, then the counts."""
+    console = Console()
+    for finding in report.findings:
+        colour = "red" if finding.severity == "error" else "yellow"
+        console.print(finding.line, style=colour, highlight=False, markup=False, soft_wrap=True)
+    for (severity, rule), count in sorted(report.counts.items()):
+        console.print(f"{severity} {rule}: {count}", highlight=False)
+    outcome = "is valid" if not report.errors else f"has {report.errors} errors"
+    console.print(
+        f"{dataset} {outcome}: {report.images} images, {report.annotations} annotations checked",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def print_summary(summary: "Summary", out: Path) -> None:
     """The closing tables and where to look."""
     console = Console()
@@ -94,9 +181,16 @@ def _outcome_table(counts: Mapping[str, Any]) -> Table:
         outcome = counts[kind]
         table.add_row(kind, str(outcome["made"]), str(outcome["kept"]), _reasons(outcome["rejected"]))
     dataset = counts["dataset"]
-    left_out = {reason: dataset[reason] for reason in ("hidden", "occluded") if dataset.get(reason)}
+    left_out = _left_out(dataset)
     table.add_row("annotations", str(dataset["placed"]), str(dataset["annotations"]), _reasons(left_out))
     return table
+
+
+def _left_out(dataset: Mapping[str, int]) -> dict[str, int]:
+    return {name: number for name, number in dataset.items() if name not in _NOT_LEFT_OUT}
+
+
+_NOT_LEFT_OUT = ("images", "annotations", "placed", "sized_by_overall")
 
 
 def _reasons(rejected: Mapping[str, int]) -> str:

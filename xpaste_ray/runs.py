@@ -108,9 +108,16 @@ def open_run(root: Path) -> Iterator[RunDir]:
 
 
 def remove_leftovers(run: RunDir) -> None:
-    """Remove files that a killed run left half-written."""
-    folders = (run.candidates, run.scores.parent, run.pools, run.dataset)
-    for path in (*run.root.glob(_ASIDE), *(path for folder in folders for path in folder.rglob(_ASIDE))):
+    """Remove files that a killed run left half-written; other folders in it are not ours."""
+    for path in run.root.glob(_ASIDE):
+        path.unlink(missing_ok=True)
+    for folder in (run.candidates, run.scores.parent, run.pools, run.dataset):
+        remove_asides(folder)
+
+
+def remove_asides(folder: Path) -> None:
+    """Remove half-written files anywhere in a folder that is all ours."""
+    for path in folder.rglob(_ASIDE):
         path.unlink(missing_ok=True)
 
 
@@ -153,13 +160,13 @@ def write_parquet(path: Path, table: pa.Table, recipe: str = "") -> None:
     write_whole(path, sink.getvalue().to_pybytes())
 
 
-def is_made_by(path: Path, recipe: str) -> bool:
-    """Whether a Parquet file is there, whole, and made by this recipe."""
+def made_by(path: Path) -> str | None:
+    """The recipe of a Parquet file; None if it has none, is missing, or is not whole."""
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
-        return False
-    return bool(metadata.get(_RECIPE) == recipe.encode())
+        return None
+    return metadata[_RECIPE].decode() if _RECIPE in metadata else None
 
 
 def check_steps(run: RunDir, steps: Mapping[str, Mapping[str, Any]]) -> None:

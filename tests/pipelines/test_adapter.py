@@ -9,7 +9,7 @@ from xpaste_ray.errors import SchemaError
 from xpaste_ray.pipelines.adapter import SourceActor, StageActor
 from xpaste_ray.pipelines.sink import write_unit
 from xpaste_ray.records import CANDIDATES, UNITS, Unit, unit_to_row
-from xpaste_ray.runs import RunDir, is_made_by
+from xpaste_ray.runs import RunDir, made_by
 
 
 class HandOn:
@@ -38,7 +38,7 @@ def test_unit_passes_the_stages_and_becomes_one_file(tmp_path):
     write_unit(run, row, "recipe")
     path = tmp_path / "candidates" / "00001" / "unit-00002.parquet"
     table = pq.ParquetFile(path).read()
-    assert table.schema.equals(CANDIDATES) and is_made_by(path, "recipe")
+    assert table.schema.equals(CANDIDATES) and made_by(path) == "recipe"
     assert table["candidate_id"].to_pylist() == [c.prompt.candidate_id for c in candidates(3)]
 
 

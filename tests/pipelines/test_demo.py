@@ -15,6 +15,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from xpaste_ray.embedded import PHOTOS_DIR
 from xpaste_ray.pool import open_pool
 
 XPASTE = Path(sys.executable).with_name("xpaste")
@@ -27,7 +28,7 @@ SMALL = [
     "source.unit_size=4",
     "select.min_clip_logit=10",
     "compose.count=60",
-    "compose.side_px=128",
+    "compose.canvas.size_hw=[128, 128]",
     "compose.samples_per_shard=1",
 ]
 ONE_ACTOR = [f"resources.{stage}_actors=1" for stage in ("source", "segment", "score", "compose")]
@@ -127,10 +128,12 @@ def test_annotations_lead_back_to_their_prompts(reference):
 
 
 def test_python_of_the_readme_works(reference, capsys):
-    """Its one snippet, with the run at hand in place of the demo's."""
+    """Its snippets, with the run at hand in place of the demo's and the shipped photographs."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    exec(code.replace("runs/demo", str(reference)), {})
+    snippets = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    assert len(snippets) == 2
+    for code in snippets:
+        exec(code.replace("runs/demo", str(reference)).replace("photos/", str(PHOTOS_DIR)), {})
     assert "a photo of a single" in capsys.readouterr().out
 
 
@@ -152,7 +155,7 @@ def test_done_run_says_so_and_changes_nothing(reference):
     [
         ("source.steps=7", "source.steps: 6 -> 7"),
         ("select.min_clip_logit=11", "select.min_clip_logit: 10.0 -> 11.0"),
-        ("compose.side_px=64", "compose.side_px: 128 -> 64"),
+        ("compose.instances=[1, 2]", "compose.instances: [1, 8] -> [1, 2]"),
         ("seed=1", "  seed: 0 -> 1"),
     ],
 )

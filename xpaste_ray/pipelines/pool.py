@@ -13,7 +13,7 @@ from xpaste_ray.pool import open_pool, seal_pool
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.prompts import plan_units
 from xpaste_ray.records import CANDIDATES, REJECTS, SCORES, UNITS, check_schema, unit_id, unit_to_row
-from xpaste_ray.runs import RunDir, is_made_by, write_json, write_parquet
+from xpaste_ray.runs import RunDir, made_by, write_json, write_parquet
 from xpaste_ray.selection import select
 
 MODEL_STAGES = ("generate", "segment", "score")
@@ -44,7 +44,7 @@ def unit_ids(units: pa.Table) -> list[str]:
 
 def missing_units(run: RunDir, units: pa.Table, recipe: str) -> pa.Table:
     """The rows of the work list that have no file of this recipe yet. Present and whole means done."""
-    missing = [not is_made_by(run.unit_file(name), recipe) for name in unit_ids(units)]
+    missing = [made_by(run.unit_file(name)) != recipe for name in unit_ids(units)]
     return units.filter(pa.array(missing, pa.bool_()))
 
 

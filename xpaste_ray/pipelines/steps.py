@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpaste_ray.backgrounds import Backgrounds, index_backgrounds
+from xpaste_ray.backgrounds import Backgrounds, resolve_source
 from xpaste_ray.categories import Category, did_you_mean, lvis_categories, pick_categories
-from xpaste_ray.config import Settings
+from xpaste_ray.config import ComposeSettings, DatasetSettings, Settings
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES, PHOTOS_DIR
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint, hash_folder
 from xpaste_ray.models.folders import DIFFUSERS_FILE, OPEN_CLIP_FILE, model_folder
+from xpaste_ray.pipelines.backgrounds import index_backgrounds
 
 # Raised when the code of a step changes what it writes for the same settings.
-_ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 1, "compose": 1}
+_ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 2, "compose": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,25 @@ def resolve_inputs(settings: Settings) -> Inputs:
     categories = pick_categories(lvis_categories(), names)
     if embedded:
         _check_embedded(categories)
-    folder = settings.compose.backgrounds
-    backgrounds = index_backgrounds(PHOTOS_DIR if folder == "embedded:photos" else Path(folder))
     return Inputs(
         settings,
         categories,
-        backgrounds,
+        open_backgrounds(settings),
         _named(settings.source.model, source),
         _named(settings.score.model, score),
     )
+
+
+def open_backgrounds(settings: DatasetSettings) -> Backgrounds:
+    """The backgrounds that the settings name, indexed if they are not yet. Raises ConfigError."""
+    named, resources = settings.compose.backgrounds, settings.resources
+    backgrounds = index_backgrounds(
+        resolve_source(PHOTOS_DIR if named == "embedded:photos" else named),
+        workers=resources.compose_actors,
+        logical_cpus=resources.local_cpus,
+    )
+    excluded = settings.compose.exclude_categories
+    return backgrounds.without_categories(excluded) if excluded else backgrounds
 
 
 def _check_embedded(categories: Sequence[Category]) -> None:
@@ -97,7 +108,6 @@ def plan_steps(inputs: Inputs) -> dict[str, Step]:
     """The steps of a whole run, in order. Recipes are keyed as the settings are, for messages."""
     settings = inputs.settings
     names = [f"{category.id} {category.name}" for category in inputs.categories]
-    backgrounds = fingerprint({image.id: image.checksum for image in inputs.backgrounds.images})
     recipes: dict[str, dict[str, Any]] = {
         "source": {**_image_recipe(inputs), "categories": {"names": names}},
         "segment": {"segment": settings.segment.model_dump(mode="json")},
@@ -106,10 +116,7 @@ def plan_steps(inputs: Inputs) -> dict[str, Step]:
             "select": settings.select.model_dump(mode="json"),
             "prompts": {"per_category": settings.prompts.per_category},
         },
-        "compose": {
-            "compose": {**settings.compose.model_dump(mode="json"), "backgrounds": backgrounds},
-            "seed": settings.seed,
-        },
+        "compose": compose_recipe(settings.compose, inputs.backgrounds, settings.seed),
     }
     steps: dict[str, Step] = {}
     parent = ""
@@ -118,3 +125,13 @@ def plan_steps(inputs: Inputs) -> dict[str, Step]:
         parent = fingerprint({"parent": parent, **recipe})
         steps[name] = Step(recipe, parent)
     return steps
+
+
+def compose_recipe(settings: ComposeSettings, backgrounds: Backgrounds, seed: int) -> dict[str, Any]:
+    """Everything but the pool that can change a byte of a composed dataset."""
+    dumped = settings.model_dump(mode="json", exclude={"exclude_categories"})  # they are in the fingerprint
+    return {
+        "algorithm": _ALGORITHMS["compose"],
+        "compose": {**dumped, "backgrounds": backgrounds.fingerprint},
+        "seed": seed,
+    }

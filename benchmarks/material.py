@@ -1,0 +1,56 @@
+"""What the compositor's benchmarks paste and paste on: the shipped objects and photographs."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from xpaste_ray.categories import lvis_categories, pick_categories
+from xpaste_ray.embedded import CLIP_CATEGORIES, OBJECTS_DIR, PHOTOS_DIR
+from xpaste_ray.masks import encode_png
+from xpaste_ray.pool import Pool, open_pool, seal_pool
+from xpaste_ray.records import CANDIDATES, SCORES, unit_id
+from xpaste_ray.runs import RunDir, write_parquet
+
+
+def object_pool(folder: Path) -> Pool:
+    """A sealed pool with one instance of each of 64 categories, 256 px at most."""
+    run = RunDir(folder)
+    categories = pick_categories(lvis_categories(), CLIP_CATEGORIES)
+    files = {row["name"]: row["file"] for row in json.loads((OBJECTS_DIR / "index.json").read_text())}
+    rows, scores = [], []
+    for category in categories:
+        bgra = cv2.imread(str(OBJECTS_DIR / files[category.name]), cv2.IMREAD_UNCHANGED)
+        rgba = cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)
+        head = {"round": 0, "unit": 0, "candidate_id": f"{category.id}-0", "category_id": category.id,
+                "category": category.name, "index": 0}  # fmt: skip
+        proposal = {"method": "exact", "ordinal": 0, "status": "ok", "reason": None,
+                    "area_fraction": float((rgba[..., 3] > 128).mean())}  # fmt: skip
+        rows.append(
+            head
+            | {"text": category.name, "seed": 0, "source": "object", "model": None, "status": "ok",
+               "reason": None, "height": rgba.shape[0], "width": rgba.shape[1],
+               "image_png": encode_png(np.ascontiguousarray(rgba[..., :3]))}
+            | {"proposals": [proposal | {"mask_png": encode_png(np.ascontiguousarray(rgba[..., 3])),
+                                         "scores": [("clip_logit", 30.0)], "embedding": None}]}
+        )  # fmt: skip
+        scores.append(head | {"candidate_status": "ok"} | proposal | {"clip_logit": 30.0})
+    write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES), "benchmark")
+    kept = pa.Table.from_pylist(scores, schema=SCORES)
+    seal_pool(kept, run.unit_file, categories, 256, "f" * 16, run.pools / "objects")
+    return open_pool(run.pools / "objects")
+
+
+def photo_folder(folder: Path, side_px: int, count: int = 27) -> Path:
+    """Square photographs of `side_px` as JPEG, quality 95: mirrored at their edges, not enlarged, because
+    an enlarged photograph has less detail than a real one, and JPEG would be too fast."""
+    folder.mkdir(parents=True, exist_ok=True)
+    photos = [cv2.imread(str(path)) for path in sorted(PHOTOS_DIR.glob("*.jpg"))]
+    for number in range(count):
+        photo = photos[number % len(photos)]
+        below, right = (max(0, side_px - side) for side in photo.shape[:2])
+        wide = cv2.copyMakeBorder(photo, 0, below, 0, right, cv2.BORDER_REFLECT)[:side_px, :side_px]
+        cv2.imwrite(str(folder / f"{number:04d}.jpg"), wide, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return folder

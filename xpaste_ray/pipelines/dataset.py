@@ -1,0 +1,101 @@
+"""`xpaste compose`: a sealed pool and backgrounds in, a labelled dataset out."""
+
+import time
+from pathlib import Path
+
+from xpaste_ray.compose.plan import PastePlan
+from xpaste_ray.config import DatasetSettings
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.formats.contract import SPEC_FILE
+from xpaste_ray.formats.dataset import is_finished
+from xpaste_ray.pipelines.compose import (
+    ComposeJob,
+    make_dataset,
+    plan_shards_of,
+    read_plans,
+    write_plans,
+)
+from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_record
+from xpaste_ray.pipelines.steps import Step, open_backgrounds
+from xpaste_ray.pool import open_pool
+from xpaste_ray.runs import RunDir, check_steps, open_run, read_json, remove_asides
+
+PLANS_FOLDER = "plans"
+
+
+def open_job(settings: DatasetSettings, pool: Path, plans: Path | None = None) -> ComposeJob:
+    """Open and check everything that is composed from. Raises ConfigError.
+
+    With plans, the number of samples and of those in a shard are theirs.
+    """
+    compose = settings.compose
+    if plans:
+        shards = plan_shards_of(plans)
+        compose = compose.model_copy(
+            update={"count": shards[-1].last + 1, "samples_per_shard": len(shards[0].indices)}
+        )
+    job = ComposeJob(compose, settings.seed, open_pool(pool), open_backgrounds(settings), plans)
+    job.compositor()  # so that rules which cannot work are refused before anything starts
+    return job
+
+
+def compose_dataset(job: ComposeJob, settings: DatasetSettings, out: Path, progress: Progress) -> Summary:
+    """Make, or finish, the dataset in `out`. The same job gives the same bytes, however often it was
+    interrupted and on however many workers. ConfigError before anything starts if something cannot work.
+    """
+    began = time.perf_counter()
+    step = job.step()
+    spec = job.spec(step.fingerprint)
+    with open_run(out) as run:
+        _check_folder(run, step)
+        if is_finished(out, spec) and "counts" in read_json(run.run_json):
+            return Summary(counts=read_json(run.run_json)["counts"], already_done=True)
+        remove_asides(out)
+        record = start_record(run, settings.model_dump(mode="json"), {"compose": step}, progress)
+        summary = Summary()
+        written = make_dataset(job, out, spec, settings.resources, progress, summary)
+        summary.counts = {
+            "dataset": dict(written),
+            "backgrounds": {
+                "usable": len(job.backgrounds),
+                "rejected": dict(job.backgrounds.rejected),
+                "rejected_annotations": dict(job.backgrounds.rejected_annotations),
+            },
+        }
+        summary.wall_seconds = time.perf_counter() - began
+        finish_record(run, record, summary)
+    return summary
+
+
+def write_dataset_plans(job: ComposeJob, settings: DatasetSettings, out: Path, progress: Progress) -> Path:
+    """Write the dataset's plans, and nothing else, into `out`/plans; returns that folder."""
+    step = job.step()
+    spec = job.spec(step.fingerprint)
+    with open_run(out) as run:
+        _check_folder(run, step)
+        start_record(run, settings.model_dump(mode="json"), {"compose": step}, progress)
+        progress.begin({"plan": spec.count}, "samples")
+        done = 0
+        for samples in write_plans(job, out / PLANS_FOLDER, spec.shards, step.fingerprint):
+            done += samples
+            progress.advance("plan", done)
+    return out / PLANS_FOLDER
+
+
+def read_plan(plans: Path, sample: int) -> PastePlan:
+    """One plan. ConfigError if it is not there."""
+    for shard in plan_shards_of(plans):
+        if shard.first <= sample <= shard.last:
+            return next(plan for plan in read_plans(plans, shard) if plan.sample == sample)
+    last = plan_shards_of(plans)[-1].last
+    raise ConfigError(f"{plans} has no plan of sample {sample}: it has 0 to {last}")
+
+
+def _check_folder(run: RunDir, step: Step) -> None:
+    """Refuse a folder with another dataset, or with anything else that is not ours."""
+    check_steps(run, {"compose": step.settings})
+    strange = [path.name for path in run.root.iterdir() if not path.name.startswith(".")]
+    if strange and not run.run_json.exists() and not (run.root / SPEC_FILE).exists():
+        raise ConfigError(
+            f"--out {run.root} holds other files ({', '.join(sorted(strange)[:3])}): choose a new folder"
+        )

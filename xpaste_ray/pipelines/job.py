@@ -1,0 +1,79 @@
+"""What every job shares: how it tells of its progress, what it sums up, and its `run.json`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from xpaste_ray import __version__
+from xpaste_ray.config import ResourceSettings
+from xpaste_ray.fingerprints import differences
+from xpaste_ray.pipelines.steps import Step
+from xpaste_ray.runs import RunDir, read_json, write_json
+
+_VERSIONED = (
+    "ray", "torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "opencv-python",
+    "pillow", "numpy", "pyarrow",
+)  # fmt: skip
+
+
+class Progress(Protocol):
+    """What a job tells while it works: totals and rows done, by stage."""
+
+    def begin(self, totals: dict[str, int], unit: str) -> None: ...
+
+    def advance(self, stage: str, done: int) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a job made, for the closing table and `run.json`."""
+
+    counts: dict[str, Any] = field(default_factory=dict)
+    stage_images: dict[str, int] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = field(default_factory=dict)  # busy seconds, over all actors
+    wall_seconds: float = 0.0
+    already_done: bool = False
+
+    def note(self, stage: str, images: int, seconds: float) -> None:
+        self.stage_images[stage] = images
+        self.stage_seconds[stage] = seconds
+
+
+def start_record(
+    run: RunDir, settings: Mapping[str, Any], steps: Mapping[str, Step], progress: Progress
+) -> dict[str, Any]:
+    """Write `run.json` before the first result, so that no result is ever without its settings."""
+    earlier = read_json(run.run_json) if run.run_json.exists() else {}
+    versions = {"xpaste-ray": __version__, **{name: version(name) for name in _VERSIONED}}
+    changed = differences(earlier.get("versions", versions), versions)
+    if changed:
+        progress.say(f"note: this run was begun with other versions ({'; '.join(changed)})")
+    record = {
+        "format": 1,
+        "settings": dict(settings),
+        "steps": {
+            name: {"fingerprint": step.fingerprint, "settings": step.settings} for name, step in steps.items()
+        },
+        "versions": versions,
+        "times": earlier.get("times", []),
+    }
+    write_json(run.run_json, record)
+    return record
+
+
+def finish_record(run: RunDir, record: dict[str, Any], summary: Summary) -> None:
+    """Add to `run.json` what was made and how long it took."""
+    record["counts"] = summary.counts
+    record["times"].append({"wall_s": summary.wall_seconds, "busy_s": summary.stage_seconds})
+    write_json(run.run_json, record)
+
+
+def start_ray(resources: ResourceSettings, progress: Progress) -> None:
+    """Start Ray, unless it runs already, with the job's progress as its listener."""
+    from xpaste_ray.pipelines import ray_profile  # a finished job does not pay for Ray
+
+    ray_profile.start_ray(resources.local_cpus)
+    ray_profile.configure_data(progress.advance)

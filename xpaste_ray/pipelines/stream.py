@@ -1,0 +1,87 @@
+"""Composed samples as a Ray dataset: pasting for many trainers at once.
+
+ds = composed_samples(open_job(settings, Path("runs/lvis")), actors=8)
+for images, targets in ds.iter_torch_batches(batch_size=4, collate_fn=DetectionBatch()):
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+from ray.data import Dataset
+from ray.data.collate_fn import NumpyBatchCollateFn
+
+from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.compose.compositor import Compositor
+from xpaste_ray.config import ComposeSettings
+from xpaste_ray.pipelines.compose import ComposeJob
+from xpaste_ray.pipelines.ray_profile import actor_stage
+from xpaste_ray.pool import open_pool
+from xpaste_ray.samples import sample_from_json, sample_to_json
+
+_SAMPLES_PER_BLOCK = 16
+_RANGE = pa.schema([pa.field("first", pa.int64()), pa.field("last", pa.int64())])
+SAMPLES = pa.schema(
+    [
+        pa.field("index", pa.int64(), nullable=False),
+        pa.field("rgb", pa.large_binary(), nullable=False),  # (height, width, 3) uint8, row-major
+        pa.field("sample", pa.string(), nullable=False),  # JSON of samples.Sample
+    ]
+)
+
+
+def composed_samples(job: ComposeJob, actors: int, first: int = 0) -> Dataset:
+    """`job.settings.count` samples from number `first` on, rows of `SAMPLES`, in any order.
+
+    Ray must be running and its data context configured.
+    """
+    end = first + job.settings.count
+    starts = range(first, end, _SAMPLES_PER_BLOCK)
+    rows = [{"first": start, "last": min(start + _SAMPLES_PER_BLOCK, end) - 1} for start in starts]
+    blocks = [pa.Table.from_pylist([row], schema=_RANGE) for row in rows]
+    kwargs = {
+        "settings": job.settings,
+        "seed": job.seed,
+        "pool": job.pool.folder,
+        "backgrounds": job.backgrounds,
+    }
+    return actor_stage(ray.data.from_arrow(blocks), "compose", StreamActor, actors, kwargs)
+
+
+class StreamActor:
+    """Composes ranges of samples."""
+
+    def __init__(self, settings: ComposeSettings, seed: int, pool: Any, backgrounds: Backgrounds) -> None:
+        import cv2
+
+        cv2.setNumThreads(1)
+        self._compositor = Compositor(open_pool(pool), backgrounds, settings, seed)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        rows = []
+        for part in batch.to_pylist():
+            for index in range(part["first"], part["last"] + 1):
+                composed = self._compositor.compose(index)
+                text = json.dumps(sample_to_json(composed.sample))
+                rows.append({"index": index, "rgb": composed.image.tobytes(), "sample": text})
+        return pa.Table.from_pylist(rows, schema=SAMPLES)
+
+
+class DetectionBatch(NumpyBatchCollateFn):
+    """`collate_fn` of `iter_torch_batches`: images and targets as `xpaste_ray.torch` gives them."""
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        import torch
+        from torchvision import tv_tensors
+
+        from xpaste_ray.torch import detection_collate, detection_target
+
+        items = []
+        for data, text in zip(batch["rgb"], batch["sample"], strict=True):
+            sample = sample_from_json(json.loads(text))
+            rgb = np.frombuffer(data, np.uint8).reshape(sample.height, sample.width, 3)
+            image = tv_tensors.Image(torch.from_numpy(rgb.transpose(2, 0, 1).copy()))
+            items.append((image, detection_target(sample)))
+        return detection_collate(items)
