@@ -62,10 +62,11 @@ def test_source_images_are_drawn_whole(make_pool, monkeypatch):
     """Rows 0, 1 and 2 were cut from one image, row 3 from another."""
     pool = make_pool({"banana": 2, "lion": 2})
     monkeypatch.setattr(type(pool), "rows_by_source_image", (np.array([0, 1, 2]), np.array([3])))
-    drawn = _draw(pool, 300, draw="source-image", rule="uniform")
-    text = "".join(map(str, drawn))
-    assert set(text.replace("012", "a")) == {"a", "3"}
-    assert 300 < len(drawn) < 900
+    for rule, share in (("uniform", 1 / 2), ("balanced", 3 / 4)):  # of the first image, which has 3 of 4
+        drawn = _draw(pool, 4000, draw="source-image", rule=rule)
+        images = "".join(map(str, drawn)).replace("012", "a")
+        assert set(images) == {"a", "3"} and len(images) == 4000
+        assert abs(images.count("a") - 4000 * share) < 5 * np.sqrt(4000 * share * (1 - share))
 
 
 def test_without_shared_images_each_instance_is_its_own(make_pool):

@@ -18,7 +18,7 @@ class InstanceSampler:
     """
 
     def __init__(self, pool: Pool, rule: CategoryRuleSettings, draw: str) -> None:
-        self._present_only = rule.rule == "present"
+        self._rule = rule.rule
         self._groups = pool.rows_by_source_image if draw == "source-image" else None
         self._group_of_row = np.zeros(len(pool), np.int64)
         for number, rows in enumerate(self._groups or ()):
@@ -35,14 +35,18 @@ class InstanceSampler:
     def draw(self, rng: np.random.Generator, count: int, present: Sequence[int] = ()) -> list[int]:
         """`count` draws. present: category ids of the background, for rule `present`.
 
-        Of a source image all instances are returned, one after another, so there may be more.
+        Of a source image all instances are returned, one after another, so there may be more. It is drawn
+        uniformly (EM-Paste, Algorithm 2) by rule `uniform`; else it is the one of the drawn instance.
         """
         categories, instances = rng.random((2, count)) if count else np.empty((2, 0))
-        if self._present_only and (both := [c for c in present if c in self._rows]):
+        if self._groups is not None and self._rule == "uniform":
+            groups = (self._groups[int(share * len(self._groups))] for share in instances)
+            return [int(member) for group in groups for member in group]
+        if self._rule == "present" and (both := [c for c in present if c in self._rows]):
             chosen = np.array(both)[(categories * len(both)).astype(np.int64)]
         else:
             at = np.searchsorted(self._cumulative, categories * self._cumulative[-1], side="right")
-            chosen = self._category_ids[at]
+            chosen = self._category_ids[np.minimum(at, len(self._category_ids) - 1)]
         rows = [self._nth(int(c), float(u)) for c, u in zip(chosen, instances, strict=True)]
         if self._groups is None:
             return rows
