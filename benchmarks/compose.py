@@ -33,6 +33,7 @@ from xpaste_ray.compose.compositor import Compositor
 from xpaste_ray.compose.patch import Patch, make_patch
 from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.compose.render import render
+from xpaste_ray.compose.visibility import visible_masks
 from xpaste_ray.config import ComposeSettings, DatasetSettings, load
 from xpaste_ray.formats.images import ImageEncoding, encode_image
 from xpaste_ray.masks import shape_of_part
@@ -94,18 +95,15 @@ def given(plan: PastePlan, pool: Pool, backgrounds: Backgrounds) -> Given:
         prepare(make_patch(rgba, placement, 1.0), placement.blend, None)
         for rgba, placement in zip(cutouts, plan.placements, strict=True)
     ]
-    visible = []
-    for number, painted in enumerate(rendered.painted, 1):
-        y, x = painted.top_left_yx
-        height, width = painted.mask.shape
-        mask = rendered.labels[y : y + height, x : x + width] == number
-        if mask.any():
-            visible.append((mask, (y, x)))
+    layers = [painted.layer for painted in rendered.painted]
+    seen = zip(visible_masks([], layers), layers, strict=True)
+    visible = [(mask, layer.top_left_yx) for mask, layer in seen if mask.any()]
     path = backgrounds.source.root / plan.background_id
     return Given(plan, path.read_bytes(), cutouts, patches, visible)
 
 
-def floor(sample: Given, blend: str) -> None:
+def floor(sample: Given) -> None:
+    """With an alpha blend also where ours blends hard."""
     canvas = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)
     for rgba, placement in zip(sample.cutouts, sample.plan.placements, strict=True):
         height, width = placement.size_hw
@@ -113,12 +111,9 @@ def floor(sample: Given, blend: str) -> None:
         y, x = placement.top_left_yx
         part = canvas[y : y + height, x : x + width]
         colour, alpha = cv2.cvtColor(resized, cv2.COLOR_RGBA2BGR), cv2.extractChannel(resized, 3)
-        if blend == "hard":
-            cv2.copyTo(colour, cv2.threshold(alpha, 127, 255, cv2.THRESH_BINARY)[1], part)
-        else:
-            weight = cv2.merge((alpha, alpha, alpha))
-            rest = cv2.multiply(part, cv2.bitwise_not(weight), scale=1 / 255)
-            cv2.add(cv2.multiply(colour, weight, scale=1 / 255), rest, dst=part)
+        weight = cv2.merge((alpha, alpha, alpha))
+        rest = cv2.multiply(part, cv2.bitwise_not(weight), scale=1 / 255)
+        cv2.add(cv2.multiply(colour, weight, scale=1 / 255), rest, dst=part)
     for mask, corner in sample.visible:
         shape_of_part(mask, corner, canvas.shape[:2])
     cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, ENCODING.quality])
@@ -162,8 +157,18 @@ def measure(case: Case, pool: Pool, backgrounds: Backgrounds) -> dict[str, Any]:
     samples = [given(compositor.plan(number), pool, backgrounds) for number in range(SAMPLES)]
     check_against_full_canvas(compositor, samples, backgrounds)
 
-    def ours(number: int) -> None:
-        encode_image(compositor.compose(number).image, ENCODING)
+    def ours() -> None:  # as `compose_shard` does a shard
+        plans = [compositor.plan(number) for number in range(SAMPLES)]
+        for composed in compositor.render_all(plans):
+            encode_image(composed.image, ENCODING)
+
+    def least() -> None:
+        for sample in samples:
+            floor(sample)
+
+    def plain() -> None:
+        for sample, canvas in zip(samples[:3], canvases, strict=True):
+            full_canvas(sample, canvas)
 
     def steps(number: int) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -189,19 +194,13 @@ def measure(case: Case, pool: Pool, backgrounds: Backgrounds) -> dict[str, Any]:
 
     laps: list[dict[str, float]] = []
     wholes: dict[str, list[float]] = {"ours": [], "floor": [], "full canvas": []}
-    ours(0)
-    floor(samples[0], case.blend)
-    for _ in range(ROUNDS):
-        total = dict.fromkeys(wholes, 0.0)
-        gc.collect()
-        for number, sample in enumerate(samples):  # in turn, so that the machine's moods hit all alike
-            total["ours"] += seconds(lambda number=number: ours(number))
-            total["floor"] += seconds(lambda sample=sample: floor(sample, case.blend))
-        for sample in samples[:3]:
-            canvas = backgrounds.load(backgrounds.row_of_id(sample.plan.background_id))
-            total["full canvas"] += seconds(lambda sample=sample, canvas=canvas: full_canvas(sample, canvas))
-        for name, value in total.items():
-            wholes[name].append(1000 * value / (3 if name == "full canvas" else SAMPLES))
+    ours()
+    least()
+    for number in range(ROUNDS):
+        canvases = [backgrounds.load(backgrounds.row_of_id(s.plan.background_id)) for s in samples[:3]]
+        parts = [("ours", ours, SAMPLES), ("floor", least, SAMPLES), ("full canvas", plain, 3)]
+        for name, work, count in parts if number % 2 else parts[::-1]:  # the machine's moods hit all alike
+            wholes[name].append(1000 * seconds(work) / count)
         laps += [steps(number) for number in range(SAMPLES)]
     ratios = [mine / least for mine, least in zip(wholes["ours"], wholes["floor"], strict=True)]
     step_ms = {name: 1000 * statistics.median(lap[name] for lap in laps) for name in laps[0]}
@@ -233,6 +232,7 @@ def main() -> None:
     parser.add_argument("--scaling", action="store_true", help="also measure `xpaste compose`")
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    gc.freeze()  # what is imported is no garbage, here or in a worker
     gates, results = [], []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

@@ -1,1 +1,1 @@
-"""Composed images: `plan` decides, `render` paints, `annotate` reads the labels off."""
+"""Composed images: `plan` decides, `render` paints, `annotate` finds what is seen."""

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.backgrounds import BackgroundAnnotation, Backgrounds
 from xpaste_ray.compose.federated import federated_lists
 from xpaste_ray.compose.occlusion import STAYS, Extent
 from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.compose.render import Rendered
 from xpaste_ray.compose.views import show_masks
+from xpaste_ray.compose.visibility import Layer, visible_masks
 from xpaste_ray.config import OcclusionSettings, OutputSettings
 from xpaste_ray.masks import MaskShape, shape_of_part
 from xpaste_ray.pool import Pool
@@ -20,15 +21,14 @@ from xpaste_ray.samples import Annotation, Origin, Sample
 
 
 class _Object(NamedTuple):
-    """One object before the occlusion rule. full, visible: (h, w) masks at `top_left_yx`."""
+    """One object before the occlusion rule. visible: (h, w) uint8, what is seen of its layer's mask."""
 
     category_id: int
     origin: Origin
     source_id: str
     iscrowd: int
     z_order: int
-    top_left_yx: tuple[int, int]
-    full: np.ndarray
+    layer: Layer
     visible: np.ndarray
 
 
@@ -47,14 +47,15 @@ def annotate(
     `hidden`: nothing of it is left; `occluded`: too little by the rule. Every object that was painted
     or seen in the view is either annotated or counted.
     """
-    size_hw = rendered.labels.shape[0], rendered.labels.shape[1]
+    size_hw = rendered.image.shape[0], rendered.image.shape[1]
     stays = STAYS[occlusion.rule]
     annotations: list[Annotation] = []
     left_out: Counter[str] = Counter()
     remnants: set[int] = set()
     for item in _objects(plan, rendered, backgrounds):
-        full_area = cv2.countNonZero(item.full) if item.full.size else 0
-        visible = shape_of_part(item.visible, item.top_left_yx, size_hw)
+        full, corner = item.layer
+        full_area = cv2.countNonZero(full) if full.size else 0
+        visible = shape_of_part(item.visible, corner, size_hw)
         if not full_area:
             left_out["empty_mask"] += 1
         elif visible is None:
@@ -62,12 +63,12 @@ def annotate(
         elif (
             visible.area < full_area
             and not item.iscrowd
-            and not stays(_extent(item, full_area), Extent(visible.area, visible.box_xywh), occlusion)
+            and not stays(_extent(item.layer, full_area), Extent(visible.area, visible.box_xywh), occlusion)
         ):
             left_out["occluded"] += 1
             remnants.add(item.category_id)
         else:
-            amodal = shape_of_part(item.full, item.top_left_yx, size_hw) if output.amodal else None
+            amodal = shape_of_part(full, corner, size_hw) if output.amodal else None
             annotations.append(_annotation(item, visible, visible.area / full_area, amodal, pool, output))
     row = backgrounds.row_of_id(plan.background_id)
     neg, not_exhaustive = federated_lists(backgrounds, row, annotations, remnants)
@@ -85,32 +86,34 @@ def annotate(
 
 def _objects(plan: PastePlan, rendered: Rendered, backgrounds: Backgrounds) -> Iterator[_Object]:
     """Those of the background, then what was painted, in order."""
-    row = backgrounds.row_of_id(plan.background_id)
-    for annotation, mask in show_masks(backgrounds.annotations(row), plan.view):
-        x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
-        where = (slice(y, y + height), slice(x, x + width))
-        full = np.ascontiguousarray(mask[where])
-        visible = full & (rendered.labels[where] == 0)
+    below = list(_below(plan, backgrounds))
+    above = [painted.layer for painted in rendered.painted]
+    seen = iter(visible_masks([layer for _, layer in below], above))
+    for annotation, layer in below:
         source = f"{plan.background_id}#{annotation.id}"
-        yield _Object(
-            annotation.category_id, "background", source, annotation.iscrowd, 0, (y, x), full, visible
-        )
+        yield _Object(annotation.category_id, "background", source, annotation.iscrowd, 0, layer, next(seen))
     for number, painted in enumerate(rendered.painted, 1):
-        y, x = painted.top_left_yx
-        height, width = painted.mask.shape
-        visible = rendered.labels[y : y + height, x : x + width] == number
         if painted.annotation is None:
             placement = plan.placements[number - 1]
             named: tuple[int, Origin, str] = (placement.category_id, "pool", placement.instance_id)
         elif plan.copied:
             source = f"{plan.copied.background_id}#{painted.annotation.id}"
             named = (painted.annotation.category_id, "copied", source)
-        yield _Object(*named, 0, number, (y, x), painted.mask, visible)
+        yield _Object(*named, 0, number, painted.layer, next(seen))
 
 
-def _extent(item: _Object, area: int) -> Extent:
-    x, y, width, height = cv2.boundingRect(item.full)
-    return Extent(area, (item.top_left_yx[1] + x, item.top_left_yx[0] + y, width, height))
+def _below(plan: PastePlan, backgrounds: Backgrounds) -> Iterator[tuple[BackgroundAnnotation, Layer]]:
+    """The background's own objects in its view, each in its rectangle."""
+    annotations = backgrounds.annotations(backgrounds.row_of_id(plan.background_id))
+    for annotation, mask in show_masks(annotations, plan.view):
+        x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
+        yield annotation, Layer(np.ascontiguousarray(mask[y : y + height, x : x + width]), (y, x))
+
+
+def _extent(layer: Layer, area: int) -> Extent:
+    x, y, width, height = cv2.boundingRect(layer.mask)
+    top, left = layer.top_left_yx
+    return Extent(area, (left + x, top + y, width, height))
 
 
 def _annotation(

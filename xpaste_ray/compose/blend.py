@@ -30,15 +30,18 @@ def prepare(patch: Patch, blend: Blend, motion: tuple[int, float] | None) -> Pat
 
 
 def paint(part: np.ndarray, rgb: np.ndarray, alpha: np.ndarray, mask: np.ndarray, blend: Blend) -> None:
-    """Paint in place. part, rgb: (h, w, 3) uint8; alpha: (h, w) uint8; mask: (h, w) uint8, 0 or 1."""
+    """Paint in place. part, rgb: (h, w, 3) uint8, rgb is used up; alpha: (h, w) uint8; mask: (h, w)
+    uint8, 0 or 1."""
     if blend == "hard":
         cv2.copyTo(rgb, alpha, part)
     elif blend == "poisson":
         cv2.copyTo(_poisson(part, rgb, mask), mask, part)
     else:
-        weight = cv2.merge((alpha, alpha, alpha))
-        pasted = cv2.multiply(rgb, weight, scale=1 / 255)
-        cv2.add(pasted, cv2.multiply(part, cv2.bitwise_not(weight), scale=1 / 255), dst=part)
+        weight = cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB)  # all in place: new memory costs more than the sums
+        cv2.multiply(rgb, weight, scale=1 / 255, dst=rgb)
+        cv2.bitwise_not(weight, dst=weight)
+        cv2.multiply(part, weight, scale=1 / 255, dst=part)
+        cv2.add(part, rgb, dst=part)
 
 
 def _edge_kernel(blend: Blend, motion: tuple[int, float] | None) -> np.ndarray | None:

@@ -17,20 +17,20 @@ from xpaste_ray.compose.patch import (
 )
 from xpaste_ray.compose.plan import Copied, PastePlan, Placement
 from xpaste_ray.compose.views import copied_annotations, show, show_masks
+from xpaste_ray.compose.visibility import Layer
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """What was painted under one label.
+    """One painted object.
 
-    mask: (h, w) uint8, 0 or 1, at `top_left_yx` of the canvas and inside it, as if nothing covered
-    it; (0, 0) if it lies outside. annotation: what was copied, None for pool instances.
+    layer: its mask, inside the canvas, as if nothing covered it; of no height or width if it lies
+    outside. annotation: what was copied, None for pool instances.
     """
 
-    mask: np.ndarray
-    top_left_yx: tuple[int, int]
+    layer: Layer
     annotation: BackgroundAnnotation | None = None
 
 
@@ -38,26 +38,21 @@ class Painted:
 class Rendered:
     """A painted plan.
 
-    image: (H, W, 3) uint8 RGB. labels: (H, W) uint16, 0 for the background, k where the k-th painted
-    object (from 1) is on top. painted: the plan's placements in order, then what it copied.
+    image: (H, W, 3) uint8 RGB. painted: the plan's placements in order, then what it copied; later ones
+    lie over earlier ones.
     """
 
     image: np.ndarray
-    labels: np.ndarray
     painted: tuple[Painted, ...]
 
 
 def render(plan: PastePlan, pool: Pool, backgrounds: Backgrounds) -> Rendered:
     """Paint the placements in order, inside their rectangles only, then the copied objects."""
     canvas = _canvas(plan, backgrounds)
-    labels = np.zeros(canvas.shape[:2], np.uint16)
-    painted = [
-        _paste(canvas, labels, number, placement, plan, pool)
-        for number, placement in enumerate(plan.placements, 1)
-    ]
+    painted = [_paste(canvas, placement, plan, pool) for placement in plan.placements]
     if plan.copied:
-        painted += _paste_copied(canvas, labels, len(painted) + 1, plan.copied, backgrounds)
-    return Rendered(canvas, labels, tuple(painted))
+        painted += _paste_copied(canvas, plan.copied, backgrounds)
+    return Rendered(canvas, tuple(painted))
 
 
 def _canvas(plan: PastePlan, backgrounds: Backgrounds) -> np.ndarray:
@@ -69,9 +64,7 @@ def _canvas(plan: PastePlan, backgrounds: Backgrounds) -> np.ndarray:
     return canvas
 
 
-def _paste(
-    canvas: np.ndarray, labels: np.ndarray, number: int, placement: Placement, plan: PastePlan, pool: Pool
-) -> Painted:
+def _paste(canvas: np.ndarray, placement: Placement, plan: PastePlan, pool: Pool) -> Painted:
     try:
         instance = pool.instance(pool.row_of_id[placement.instance_id])
     except KeyError:
@@ -82,17 +75,15 @@ def _paste(
     patch = make_patch(instance.rgba, placement, plan.mask_rate)
     if placement.blend != "alpha":
         patch = prepare(patch, placement.blend, placement.motion)
-    patch = _clipped(patch, labels.shape)
+    patch = _clipped(patch, canvas.shape[:2])
     (top, left), (height, width) = patch.top_left_yx, patch.mask.shape
     if height and width:
-        where = (slice(top, top + height), slice(left, left + width))
-        part = canvas[where]
+        part = canvas[top : top + height, left : left + width]
         rgb = patch.rgb
         if placement.colour or any(plan.match):
             rgb = _recoloured(patch, part, placement, plan.match)
         paint(part, rgb, patch.alpha, patch.mask, placement.blend)
-        np.copyto(labels[where], number, where=patch.mask.view(np.bool_))
-    return Painted(patch.mask, patch.top_left_yx)
+    return Painted(Layer(patch.mask, patch.top_left_yx))
 
 
 def _recoloured(
@@ -106,20 +97,17 @@ def _recoloured(
     return rgb
 
 
-def _paste_copied(
-    canvas: np.ndarray, labels: np.ndarray, first: int, copied: Copied, backgrounds: Backgrounds
-) -> list[Painted]:
+def _paste_copied(canvas: np.ndarray, copied: Copied, backgrounds: Backgrounds) -> list[Painted]:
     """Objects at their own places, hard edges. Source: Simple Copy-Paste, X-Paste's `self_copy`."""
     image = show(backgrounds.load(backgrounds.row_of_id(copied.background_id)), copied.view)
     masks = show_masks(copied_annotations(copied, backgrounds), copied.view)
     painted = []
-    for number, (annotation, full) in enumerate(masks, first):
+    for annotation, full in masks:
         x, y, width, height = cv2.boundingRect(np.ascontiguousarray(full))
         where = (slice(y, y + height), slice(x, x + width))
         mask = np.ascontiguousarray(full[where])
         cv2.copyTo(np.ascontiguousarray(image[where]), mask, canvas[where])
-        np.copyto(labels[where], number, where=mask.view(np.bool_))
-        painted.append(Painted(mask, (y, x), annotation))
+        painted.append(Painted(Layer(mask, (y, x)), annotation))
     return painted
 
 

@@ -55,8 +55,9 @@ def compose_shard(
     """Plan (unless `plans` are given), render and write the shard's samples."""
     samples, images = [], []
     counts: Counter[str] = Counter()
-    for plan in plans if plans is not None else map(compositor.plan, shard.indices):
-        composed = compositor.render(plan)
+    if plans is None:
+        plans = [compositor.plan(index) for index in shard.indices]
+    for composed in compositor.render_all(plans):
         samples.append(composed.sample)
         images.append(encode_image(composed.image, spec.encoding))
         counts.update(composed.counts)

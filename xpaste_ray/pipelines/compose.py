@@ -113,11 +113,14 @@ class ComposeActor:
         plans: Path | None,
         spec: DatasetSpec,
     ) -> None:
+        import gc
+
         import cv2
 
         cv2.setNumThreads(1)  # an actor is one core: others are beside it
         self._dataset, self._plans, self._spec = dataset, plans, spec
         self._compositor = Compositor(open_pool(pool), backgrounds, settings, seed)
+        gc.freeze()  # what was imported is no garbage: do not look through it again and again
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         began = time.perf_counter()
