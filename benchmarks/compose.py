@@ -37,6 +37,7 @@ from xpaste_ray.compose.visibility import visible_masks
 from xpaste_ray.config import ComposeSettings, DatasetSettings, load
 from xpaste_ray.formats.images import ImageEncoding, encode_image
 from xpaste_ray.masks import shape_of_part
+from xpaste_ray.memory import keep_freed_memory
 from xpaste_ray.pool import Pool
 
 SAMPLES = 40
@@ -232,7 +233,8 @@ def main() -> None:
     parser.add_argument("--scaling", action="store_true", help="also measure `xpaste compose`")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    gc.freeze()  # what is imported is no garbage, here or in a worker
+    gc.freeze()  # as in a worker of `xpaste compose`
+    keep_freed_memory()
     gates, results = [], []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

@@ -22,11 +22,11 @@ def inside(
 
     An instance larger than the canvas in a direction is centred in that direction.
     """
-    y, x = (
-        int(p * (c - s + 1)) if c >= s else (c - s) // 2
-        for p, c, s in zip(places, canvas_hw, size_hw, strict=True)
-    )
-    return y, x
+    return _inside(places[0], size_hw[0], canvas_hw[0]), _inside(places[1], size_hw[1], canvas_hw[1])
+
+
+def _inside(place: float, size: int, canvas: int) -> int:
+    return int(place * (canvas - size + 1)) if canvas >= size else (canvas - size) // 2
 
 
 def inside_fraction(

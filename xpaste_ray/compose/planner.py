@@ -114,6 +114,7 @@ class Planner:
         draws = rng.random((len(rows), 3)).tolist()
         normals = rng.standard_normal(len(rows)).tolist()
         place = anywhere if self._settings.place.rule == "centre" else inside
+        min_inside = self._settings.place.min_inside_fraction
         for instance, look, (uniform, y, x), normal in zip(rows, looks, draws, normals, strict=True):
             category_id = self._pool.category_id(instance)
             own_hw = self._pool.size_hw(instance)
@@ -124,7 +125,7 @@ class Planner:
                 continue
             outer_hw = turned_size_hw(size_hw, look.angle_deg)
             corner = place((y, x), outer_hw, canvas_hw)
-            if inside_fraction(corner, outer_hw, canvas_hw) < self._settings.place.min_inside_fraction:
+            if min_inside and inside_fraction(corner, outer_hw, canvas_hw) < min_inside:
                 yield "cut_by_border"
                 continue
             yield self._placement(instance, size_hw, corner, look)

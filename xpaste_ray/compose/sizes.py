@@ -141,8 +141,7 @@ def size_problem(size_hw: SizeHW, canvas_hw: SizeHW, settings: SizeSettings) -> 
     """Why an instance of this size is not pasted, if it is not. Source: X-Paste, stage G."""
     if min(size_hw) < settings.min_side_px:
         return "too_small"
-    too_large = any(side >= canvas for side, canvas in zip(size_hw, canvas_hw, strict=True))
-    return "too_large" if too_large else None
+    return "too_large" if size_hw[0] >= canvas_hw[0] or size_hw[1] >= canvas_hw[1] else None
 
 
 def _whole(height: float, width: float) -> SizeHW:

@@ -20,6 +20,7 @@ from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.formats.contract import DatasetSpec
 from xpaste_ray.formats.dataset import finish, missing_shards
 from xpaste_ray.formats.shards import Shard
+from xpaste_ray.memory import keep_freed_memory
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.steps import Step, compose_recipe
 from xpaste_ray.pool import Pool, open_pool
@@ -121,6 +122,7 @@ class ComposeActor:
         self._dataset, self._plans, self._spec = dataset, plans, spec
         self._compositor = Compositor(open_pool(pool), backgrounds, settings, seed)
         gc.freeze()  # what was imported is no garbage: do not look through it again and again
+        keep_freed_memory()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         began = time.perf_counter()
