@@ -30,6 +30,7 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/embedded_models.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/compose.py
 	$(BIN)/python benchmarks/tables.py
 
 lock:
