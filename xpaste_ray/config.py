@@ -218,14 +218,19 @@ class OcclusionSettings(_Section):
     min_visible_fraction: Fraction = 0.0
 
 
+FormatName = Literal["coco", "lvis", "yolo", "voc", "webdataset", "parquet"]
+ImageFormat = Literal["jpeg", "webp", "png"]
+Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
+
+
 class OutputSettings(_Section):
     """What is written. polygons: COCO and LVIS masks as polygons instead of RLE; amodal: also the
     masks without occlusion; provenance: also everything known of a pasted instance's origin."""
 
-    formats: tuple[Literal["coco", "lvis", "yolo", "voc", "webdataset", "parquet"], ...]
-    image: Literal["jpeg", "webp", "png"] = "jpeg"
+    formats: tuple[FormatName, ...]
+    image: ImageFormat = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100)] = 95
-    subsampling: Literal["4:2:0", "4:2:2", "4:4:4"] = "4:2:0"
+    subsampling: Subsampling = "4:2:0"
     polygons: bool = False
     amodal: bool = False
     provenance: bool = False

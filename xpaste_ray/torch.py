@@ -68,9 +68,14 @@ class ComposedDataset(Dataset[tuple[torch.Tensor, Target]]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         composed = self._compositor.compose(self._epoch * len(self) + index % len(self))
-        image = tv_tensors.Image(torch.from_numpy(composed.image.transpose(2, 0, 1).copy()))
+        image = image_tensor(composed.image)
         target = detection_target(composed.sample)
         return self._transforms(image, target) if self._transforms else (image, target)
+
+
+def image_tensor(rgb: np.ndarray) -> tv_tensors.Image:
+    """(H, W, 3) uint8 to (3, H, W) uint8."""
+    return tv_tensors.Image(torch.from_numpy(rgb.transpose(2, 0, 1).copy()))
 
 
 def detection_target(sample: Sample) -> Target:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from xpaste_ray.categories import Category, category_from_coco, category_to_coco, did_you_mean
+from xpaste_ray.config import FormatName
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats.findings import Finding
 from xpaste_ray.formats.images import ImageEncoding, image_name
@@ -15,7 +16,6 @@ from xpaste_ray.formats.shards import Fragment, Polygons, Shard, plan_shards
 from xpaste_ray.runs import read_json, write_json
 from xpaste_ray.samples import Sample
 
-FormatName = Literal["coco", "lvis", "yolo", "voc", "webdataset", "parquet"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
 SPEC_FILE = "dataset.json"

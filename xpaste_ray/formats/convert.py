@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from xpaste_ray.config import FormatName
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
-from xpaste_ray.formats.contract import SPEC_FILE, DatasetSpec, FormatName, has_spec, read_spec
+from xpaste_ray.formats.contract import SPEC_FILE, DatasetSpec, has_spec, read_spec
 from xpaste_ray.formats.dataset import Advance, finish, missing_shards, read_images, write_shard
 from xpaste_ray.formats.shards import Shard, read_fragment
-from xpaste_ray.runs import open_run, write_whole
+from xpaste_ray.runs import open_run, remove_asides, write_whole
 
 
 def convert(
@@ -34,8 +35,7 @@ def convert(
         )
     with open_run(out):
         _claim(out, wanted)
-        for leftover in out.rglob(".*.aside"):  # of an earlier call that was killed
-            leftover.unlink(missing_ok=True)
+        remove_asides(out)
         missing = missing_shards(out, wanted)
         if advance:
             advance(given.count - sum(len(shard.indices) for shard in missing))

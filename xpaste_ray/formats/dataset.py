@@ -12,9 +12,10 @@ from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
 
+from xpaste_ray.config import FormatName
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats import coco, lvis, parquet, voc, webdataset, yolo
-from xpaste_ray.formats.contract import DatasetSpec, Format, FormatName, has_spec, write_spec
+from xpaste_ray.formats.contract import DatasetSpec, Format, has_spec, write_spec
 from xpaste_ray.formats.images import image_name
 from xpaste_ray.formats.polygons import coco_polygons
 from xpaste_ray.formats.shards import Polygons, Shard, is_committed, read_fragment, write_fragment

@@ -4,16 +4,13 @@ import threading
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from xpaste_ray.config import ImageFormat, Subsampling
 from xpaste_ray.errors import ConfigError
-
-ImageFormat = Literal["jpeg", "webp", "png"]
-Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
 
 _SUFFIX: dict[str, str] = {"jpeg": ".jpg", "webp": ".webp", "png": ".png"}
 _SAMPLING_FACTOR: dict[str, int] = {

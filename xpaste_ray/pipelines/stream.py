@@ -73,15 +73,11 @@ class DetectionBatch(NumpyBatchCollateFn):
     """`collate_fn` of `iter_torch_batches`: images and targets as `xpaste_ray.torch` gives them."""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        import torch
-        from torchvision import tv_tensors
-
-        from xpaste_ray.torch import detection_collate, detection_target
+        from xpaste_ray.torch import detection_collate, detection_target, image_tensor
 
         items = []
         for data, text in zip(batch["rgb"], batch["sample"], strict=True):
             sample = sample_from_json(json.loads(text))
             rgb = np.frombuffer(data, np.uint8).reshape(sample.height, sample.width, 3)
-            image = tv_tensors.Image(torch.from_numpy(rgb.transpose(2, 0, 1).copy()))
-            items.append((image, detection_target(sample)))
+            items.append((image_tensor(rgb), detection_target(sample)))
         return detection_collate(items)
