@@ -1,17 +1,13 @@
-"""Speed of the compositor on one core, beside two others that are measured in the same run.
+"""Speed of the compositor: on one core beside two others measured in the same run, then on two workers.
 
 floor: what nothing can be faster than with these libraries: JPEG decode and encode, for each instance
 one resize and one blend inside its rectangle, and the RLE of the final masks from their rectangles.
 full canvas: the plain way: every patch padded to the canvas, blended there in float32, its mask
 subtracted from all earlier ones, boxes and RLE from full masks.
 
-python benchmarks/compose.py            the table; gates on the whole sample against the floor
-python benchmarks/compose.py --scaling  also images a second of `xpaste compose` on 1 and 2 workers, and
-                                        the driver's memory for 2,000 and 20,000 images
+python benchmarks/compose.py    about 8 minutes on 2 cores
 """
 
-import argparse
-import gc
 import statistics
 import tempfile
 import time
@@ -25,6 +21,7 @@ import numpy as np
 from material import object_pool, photo_folder
 from measuring import Gate, finish
 from pycocotools import mask as coco_mask
+from scaling import measure_scaling
 
 from xpaste_ray.backgrounds import Backgrounds, open_or_index, resolve_source
 from xpaste_ray.compose.annotate import annotate
@@ -37,8 +34,8 @@ from xpaste_ray.compose.visibility import visible_masks
 from xpaste_ray.config import ComposeSettings, DatasetSettings, load
 from xpaste_ray.formats.images import ImageEncoding, encode_image
 from xpaste_ray.masks import shape_of_part
-from xpaste_ray.memory import keep_freed_memory
 from xpaste_ray.pool import Pool
+from xpaste_ray.worker import prepare_worker
 
 SAMPLES = 40
 ROUNDS = 7
@@ -229,12 +226,7 @@ def check_against_full_canvas(compositor: Compositor, samples: list[Given], back
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--scaling", action="store_true", help="also measure `xpaste compose`")
-    options = parser.parse_args()
-    cv2.setNumThreads(1)
-    gc.freeze()  # as in a worker of `xpaste compose`
-    keep_freed_memory()
+    prepare_worker()
     gates, results = [], []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -250,13 +242,8 @@ def main() -> None:
                     print_result(result)
                     if limit := FLOOR_LIMIT.get((side_px, pastes)):
                         gates.append(Gate(f"{case.name}: x floor", result["ratio_to_floor"], "<=", limit))
-        details: dict[str, Any] = {"cases": results}
-        if options.scaling:
-            from scaling import measure_scaling
-
-            scaling_gates, details["scaling"] = measure_scaling(work, pool)
-            gates += scaling_gates
-    finish("compose", gates, details)
+        scaling_gates, scaling = measure_scaling(work, pool)
+    finish("compose", gates + scaling_gates, {"cases": results, "scaling": scaling})
 
 
 def print_result(result: dict[str, Any]) -> None:

@@ -102,7 +102,7 @@ def test_overrides_are_yaml_values():
         ("compose.blend=[]", "compose: blend needs at least one method"),
         ("prompts.template=a photo", "prompts.template: has no {name}, got 'a photo'"),
         ("prompts.template=a {name} {colour}", "prompts.template: has the unknown field {colour}"),
-        ("resources.source_actors=100", "resources: 104 actors need local_cpus=12"),
+        ("resources.source_actors=0", "resources.source_actors: .*greater than or equal to 1, got 0"),
         ("seed=[", "not a YAML value"),
     ],
 )

@@ -4,7 +4,6 @@ Every section is the recipe of one step, so what a step's fingerprint covers can
 Only `resources` is in no recipe: where and how wide a run goes never changes a byte of it.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -24,9 +23,6 @@ from xpaste_ray.categories import did_you_mean
 from xpaste_ray.errors import ConfigError
 
 PRESETS_DIR = Path(__file__).resolve().parent / "presets"
-
-ACTOR_CPUS = 0.1
-"""Logical CPUs of one actor: a share so small that the pools leave room for the tasks between them."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -291,28 +287,17 @@ class ComposeSettings(_Section):
 
 
 class ResourceSettings(_Section):
-    """How wide a run goes. Never part of a recipe.
+    """How wide a run goes. Never part of a recipe."""
 
-    `local_cpus` are the logical CPUs of a Ray that is started here; more than cores is right, because
-    they are bookkeeping and Ray waits in silence when they run out.
-    """
-
-    local_cpus: Annotated[int, Field(ge=2)]
     source_actors: PositiveInt
     segment_actors: PositiveInt
     score_actors: PositiveInt
     compose_actors: PositiveInt
 
-    @model_validator(mode="after")
-    def _pools_leave_room(self) -> "ResourceSettings":
-        pools = max(self.source_actors + self.segment_actors + self.score_actors, self.compose_actors)
-        needed = pools * ACTOR_CPUS + 1
-        if needed > self.local_cpus:
-            raise ValueError(
-                f"{pools} actors need local_cpus={math.ceil(needed)}, or Ray would wait for ever "
-                f"with local_cpus={self.local_cpus}"
-            )
-        return self
+    @property
+    def most_actors(self) -> int:
+        """At one time."""
+        return max(self.source_actors + self.segment_actors + self.score_actors, self.compose_actors)
 
 
 class DatasetSettings(_Section):

@@ -49,7 +49,7 @@ def test_same_bytes_without_ray_and_for_any_number_of_workers(tmp_path, with_ray
 
 
 def test_size_decides_where_it_runs(monkeypatch):
-    monkeypatch.setattr(pipeline, "index_on_ray", lambda source, items, workers, cpus: [(workers, cpus)])
+    monkeypatch.setattr(pipeline, "index_on_ray", lambda source, items, workers, actors: [(workers, actors)])
     source = resolve_source("black")
     items = source.catalogue().items
     assert next(iter(pipeline.index_by_size(source, items, 1, 4))).num_rows == 1

@@ -136,7 +136,7 @@ def test_stream_of_ray_data_gives_the_samples_of_the_compositor(made):
     job = open_job(settings, command[1])
     compositor = Compositor(job.pool, job.backgrounds, job.settings, 3)
     try:
-        ray_profile.start_ray(8)
+        ray_profile.start_ray(2)
         ray_profile.configure_data(lambda stage, done: None)
         stream = composed_samples(job, actors=2)
         batches = list(stream.iter_torch_batches(batch_size=8, collate_fn=DetectionBatch()))
@@ -162,7 +162,6 @@ def test_stream_of_ray_data_gives_the_samples_of_the_compositor(made):
         (["--format=cocoo"], "compose.output.formats"),
         (["--exclude-categories=dgo"], "unknown category 'dgo'"),
         (["--preset=xpast"], "did you mean 'xpaste'?"),
-        (["--workers=100"], "local_cpus"),
         (["--from-plans=/tmp"], "holds no plans"),
     ],
 )

@@ -196,7 +196,6 @@ def _kill_when(out, condition, *overrides):
 
 
 def test_run_killed_at_three_moments_ends_with_the_same_bytes(reference, tmp_path):
-    """The resumed runs have 2 logical CPUs, with which careless pools would wait for ever."""
     out = tmp_path / "run"
 
     def units():
@@ -204,10 +203,10 @@ def test_run_killed_at_three_moments_ends_with_the_same_bytes(reference, tmp_pat
 
     _kill_when(out, lambda: units() >= 1)
     assert units() < 8
-    _kill_when(out, lambda: units() >= 5, "resources.local_cpus=2")
+    _kill_when(out, lambda: units() >= 5, "resources.source_actors=1")
     assert units() < 8
-    _kill_when(out, lambda: list(out.glob("dataset/fragments/*.json")), "resources.local_cpus=2")
+    _kill_when(out, lambda: list(out.glob("dataset/fragments/*.json")), "resources.source_actors=1")
     assert not (out / "dataset" / "annotations.json").exists()
-    shown = _run(out, "resources.local_cpus=2")
+    shown = _run(out, "resources.source_actors=1")
     assert "60 images" in shown
     _assert_same(reference, out)

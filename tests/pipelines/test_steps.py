@@ -30,7 +30,7 @@ def _fingerprints(*overrides):
         ("prompts.per_category=9", "select"),
         ("compose.count=99", "compose"),
         ("resources.source_actors=1", None),
-        ("resources.local_cpus=4", None),
+        ("resources.compose_actors=4", None),
     ],
 )
 def test_setting_changes_its_step_and_those_after_it(override, first_changed):

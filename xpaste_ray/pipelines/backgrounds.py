@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from xpaste_ray.backgrounds import Backgrounds, Indexer, Progress, Source, open_or_index
 from xpaste_ray.backgrounds.index import IMAGES_PER_PART, cut_parts, index_part, index_serially
+from xpaste_ray.worker import prepare_worker
 
 SERIAL_BELOW = 512  # images; starting Ray takes longer than decoding these
 
@@ -21,29 +22,29 @@ def index_backgrounds(
     cache_dir: Path | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
-    logical_cpus: int | None = None,
+    ray_actors: int | None = None,
 ) -> Backgrounds:
     """The backgrounds of a source, indexed if they are not in the cache.
 
     Few images are indexed in this process, many on Ray, with the same bytes. workers: actors, one a
-    core of this machine if not given. logical_cpus: of a Ray that has to be started.
+    core of this machine if not given. ray_actors: for how many a Ray is started that works on later.
     """
     workers = workers or os.cpu_count() or 1
-    indexer: Indexer = partial(index_by_size, workers=workers, logical_cpus=logical_cpus or workers + 2)
+    indexer: Indexer = partial(index_by_size, workers=workers, ray_actors=ray_actors or workers)
     return open_or_index(source, cache_dir, indexer, progress)
 
 
-def index_by_size(source: Source, items: pa.Table, workers: int, logical_cpus: int) -> Iterator[pa.Table]:
+def index_by_size(source: Source, items: pa.Table, workers: int, ray_actors: int) -> Iterator[pa.Table]:
     if items.num_rows < SERIAL_BELOW:
         return index_serially(source, items)
-    return index_on_ray(source, items, workers, logical_cpus)
+    return index_on_ray(source, items, workers, ray_actors)
 
 
 def index_on_ray(
     source: Source,
     items: pa.Table,
     workers: int,
-    logical_cpus: int,
+    ray_actors: int,
     images_per_part: int = IMAGES_PER_PART,
 ) -> Iterator[pa.Table]:
     """The parts of the work list, in order, whoever was faster."""
@@ -51,7 +52,7 @@ def index_on_ray(
 
     from xpaste_ray.pipelines.ray_profile import actor_stage, configure_data, start_ray
 
-    start_ray(logical_cpus)
+    start_ray(ray_actors)
     configure_data(lambda stage, done: None)  # progress is counted where the results arrive
     parts = [
         pa.Table.from_pylist([{"number": number, "table": _to_bytes(part)}], schema=_PARTS)
@@ -72,10 +73,8 @@ class IndexActor:
     """Indexes parts; a part is one row, as Arrow IPC, so Ray cannot tear it apart."""
 
     def __init__(self, source: Source) -> None:
-        import cv2
-
-        cv2.setNumThreads(1)
         self._source = source
+        prepare_worker()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         made: list[dict[str, Any]] = [

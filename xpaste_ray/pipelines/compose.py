@@ -20,11 +20,11 @@ from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.formats.contract import DatasetSpec
 from xpaste_ray.formats.dataset import finish, missing_shards
 from xpaste_ray.formats.shards import Shard
-from xpaste_ray.memory import keep_freed_memory
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.steps import Step, compose_recipe
-from xpaste_ray.pool import Pool, open_pool
+from xpaste_ray.pool import Pool
 from xpaste_ray.runs import made_by, write_parquet
+from xpaste_ray.worker import prepare_worker
 
 _SHARDS = pa.schema([pa.field("first", pa.int64()), pa.field("last", pa.int64())])
 _MAX_BLOCKS = 2000  # the driver keeps a few kB of each
@@ -33,7 +33,7 @@ _MAX_BLOCKS = 2000  # the driver keeps a few kB of each
 @dataclass(frozen=True, slots=True)
 class ComposeJob:
     """Everything that a dataset is composed from, opened and checked. `plans`: a folder of plans that
-    are rendered instead of made."""
+    are rendered instead of made. Another process that gets a job maps pool and backgrounds itself."""
 
     settings: ComposeSettings
     seed: int
@@ -104,25 +104,10 @@ def plans_fingerprint(folder: Path) -> str:
 class ComposeActor:
     """Writes shards. It maps the pool and the backgrounds once; plans follow from sample numbers."""
 
-    def __init__(
-        self,
-        dataset: Path,
-        settings: ComposeSettings,
-        seed: int,
-        pool: Path,
-        backgrounds: Backgrounds,
-        plans: Path | None,
-        spec: DatasetSpec,
-    ) -> None:
-        import gc
-
-        import cv2
-
-        cv2.setNumThreads(1)  # an actor is one core: others are beside it
-        self._dataset, self._plans, self._spec = dataset, plans, spec
-        self._compositor = Compositor(open_pool(pool), backgrounds, settings, seed)
-        gc.freeze()  # what was imported is no garbage: do not look through it again and again
-        keep_freed_memory()
+    def __init__(self, job: ComposeJob, dataset: Path, spec: DatasetSpec) -> None:
+        self._dataset, self._plans, self._spec = dataset, job.plans, spec
+        self._compositor = job.compositor()
+        prepare_worker()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         began = time.perf_counter()
@@ -145,15 +130,7 @@ def run_shards(job: ComposeJob, dataset: Path, shards: list[Shard], spec: Datase
     size = -(-len(shards) // _MAX_BLOCKS)
     rows = [{"first": shard.first, "last": shard.last} for shard in shards]
     blocks = [pa.Table.from_pylist(rows[i : i + size], schema=_SHARDS) for i in range(0, len(rows), size)]
-    kwargs = {
-        "dataset": dataset,
-        "settings": job.settings,
-        "seed": job.seed,
-        "pool": job.pool.folder,
-        "backgrounds": job.backgrounds,
-        "plans": job.plans,
-        "spec": spec,
-    }
+    kwargs = {"job": job, "dataset": dataset, "spec": spec}
     composed = actor_stage(ray.data.from_arrow(blocks), "compose", ComposeActor, actors, kwargs)
     return float(sum(row["seconds"] for row in composed.iter_rows()))
 

@@ -75,5 +75,5 @@ def start_ray(resources: ResourceSettings, progress: Progress) -> None:
     """Start Ray, unless it runs already, with the job's progress as its listener."""
     from xpaste_ray.pipelines import ray_profile  # a finished job does not pay for Ray
 
-    ray_profile.start_ray(resources.local_cpus)
+    ray_profile.start_ray(resources.most_actors)
     ray_profile.configure_data(progress.advance)

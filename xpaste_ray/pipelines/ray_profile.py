@@ -6,6 +6,7 @@ here, so that a new Ray version is one file's work.
 """
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -14,23 +15,27 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.annotations import RayDeprecationWarning
 
-from xpaste_ray.config import ACTOR_CPUS
-
 _OBJECT_STORE_BYTES = 1024**3
+_ACTOR_CPUS = 0.1  # so small a share that the pools leave room for the tasks between them
 _TASK_CPUS = 0.25
+_SPARE_CPUS = 2  # for tasks
 _NO_PROGRESS_TIMEOUT_S = 900
 
 StageListener = Callable[[str, int], None]
 """Called in the driver with a stage's name and the number of rows that it has handed on."""
 
 
-def start_ray(logical_cpus: int) -> None:
-    """Start a local Ray, unless this process is connected already."""
+def start_ray(actors: int) -> None:
+    """Start a local Ray with room for this many actors, unless this process is connected already.
+
+    Its logical CPUs are bookkeeping, whatever the cores: when they run out Ray waits in silence, and for
+    each it keeps a process ready, which takes from the actors' time.
+    """
     if ray.is_initialized():
         return
     ray.init(
         address="local",
-        num_cpus=logical_cpus,
+        num_cpus=math.ceil(actors * _ACTOR_CPUS) + _SPARE_CPUS,
         num_gpus=0,
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,
@@ -63,7 +68,7 @@ def actor_stage(dataset: Dataset, name: str, actor: type, actors: int, kwargs: d
             batch_size=1,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=actors),
-            num_cpus=ACTOR_CPUS,
+            num_cpus=_ACTOR_CPUS,
             max_restarts=-1,
             max_task_retries=-1,
         )

@@ -67,7 +67,7 @@ def open_backgrounds(settings: DatasetSettings) -> Backgrounds:
     backgrounds = index_backgrounds(
         resolve_source(PHOTOS_DIR if named == "embedded:photos" else named),
         workers=resources.compose_actors,
-        logical_cpus=resources.local_cpus,
+        ray_actors=resources.most_actors,
     )
     excluded = settings.compose.exclude_categories
     return backgrounds.without_categories(excluded) if excluded else backgrounds

@@ -13,13 +13,10 @@ import ray.data
 from ray.data import Dataset
 from ray.data.collate_fn import NumpyBatchCollateFn
 
-from xpaste_ray.backgrounds import Backgrounds
-from xpaste_ray.compose.compositor import Compositor
-from xpaste_ray.config import ComposeSettings
 from xpaste_ray.pipelines.compose import ComposeJob
 from xpaste_ray.pipelines.ray_profile import actor_stage
-from xpaste_ray.pool import open_pool
 from xpaste_ray.samples import sample_from_json, sample_to_json
+from xpaste_ray.worker import prepare_worker
 
 _SAMPLES_PER_BLOCK = 16
 _RANGE = pa.schema([pa.field("first", pa.int64()), pa.field("last", pa.int64())])
@@ -41,31 +38,23 @@ def composed_samples(job: ComposeJob, actors: int, first: int = 0) -> Dataset:
     starts = range(first, end, _SAMPLES_PER_BLOCK)
     rows = [{"first": start, "last": min(start + _SAMPLES_PER_BLOCK, end) - 1} for start in starts]
     blocks = [pa.Table.from_pylist([row], schema=_RANGE) for row in rows]
-    kwargs = {
-        "settings": job.settings,
-        "seed": job.seed,
-        "pool": job.pool.folder,
-        "backgrounds": job.backgrounds,
-    }
-    return actor_stage(ray.data.from_arrow(blocks), "compose", StreamActor, actors, kwargs)
+    return actor_stage(ray.data.from_arrow(blocks), "compose", StreamActor, actors, {"job": job})
 
 
 class StreamActor:
     """Composes ranges of samples."""
 
-    def __init__(self, settings: ComposeSettings, seed: int, pool: Any, backgrounds: Backgrounds) -> None:
-        import cv2
-
-        cv2.setNumThreads(1)
-        self._compositor = Compositor(open_pool(pool), backgrounds, settings, seed)
+    def __init__(self, job: ComposeJob) -> None:
+        self._compositor = job.compositor()
+        prepare_worker()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = []
         for part in batch.to_pylist():
-            for index in range(part["first"], part["last"] + 1):
-                composed = self._compositor.compose(index)
+            plans = map(self._compositor.plan, range(part["first"], part["last"] + 1))
+            for composed in self._compositor.render_all(plans):
                 text = json.dumps(sample_to_json(composed.sample))
-                rows.append({"index": index, "rgb": composed.image.tobytes(), "sample": text})
+                rows.append({"index": composed.plan.sample, "rgb": composed.image.tobytes(), "sample": text})
         return pa.Table.from_pylist(rows, schema=SAMPLES)
 
 

@@ -6,7 +6,7 @@ def test_freed_canvases_are_used_again():
     """Blocks of 4 MB asked for and freed a hundred times: the kernel is asked for pages but once."""
     code = (
         "import resource, numpy as np\n"
-        "from xpaste_ray.memory import keep_freed_memory\n"
+        "from xpaste_ray.worker import keep_freed_memory\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(100):\n"
