@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from xpaste_ray.backgrounds import BackgroundAnnotation, Backgrounds
+from xpaste_ray.backgrounds import Backgrounds
 from xpaste_ray.compose.federated import federated_lists
 from xpaste_ray.compose.occlusion import STAYS, Extent
 from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.compose.render import Rendered
-from xpaste_ray.compose.views import show_masks
+from xpaste_ray.compose.views import show_layers
 from xpaste_ray.compose.visibility import Layer, visible_masks
 from xpaste_ray.config import OcclusionSettings, OutputSettings
 from xpaste_ray.masks import MaskShape, shape_of_part
@@ -86,7 +86,8 @@ def annotate(
 
 def _objects(plan: PastePlan, rendered: Rendered, backgrounds: Backgrounds) -> Iterator[_Object]:
     """Those of the background, then what was painted, in order."""
-    below = list(_below(plan, backgrounds))
+    own = backgrounds.annotations(backgrounds.row_of_id(plan.background_id))
+    below = list(show_layers(own, plan.view))
     above = [painted.layer for painted in rendered.painted]
     seen = iter(visible_masks([layer for _, layer in below], above))
     for annotation, layer in below:
@@ -100,14 +101,6 @@ def _objects(plan: PastePlan, rendered: Rendered, backgrounds: Backgrounds) -> I
             source = f"{plan.copied.background_id}#{painted.annotation.id}"
             named = (painted.annotation.category_id, "copied", source)
         yield _Object(*named, 0, number, painted.layer, next(seen))
-
-
-def _below(plan: PastePlan, backgrounds: Backgrounds) -> Iterator[tuple[BackgroundAnnotation, Layer]]:
-    """The background's own objects in its view, each in its rectangle."""
-    annotations = backgrounds.annotations(backgrounds.row_of_id(plan.background_id))
-    for annotation, mask in show_masks(annotations, plan.view):
-        x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
-        yield annotation, Layer(np.ascontiguousarray(mask[y : y + height, x : x + width]), (y, x))
 
 
 def _extent(layer: Layer, area: int) -> Extent:

@@ -16,7 +16,7 @@ from xpaste_ray.compose.patch import (
     recolour,
 )
 from xpaste_ray.compose.plan import Copied, PastePlan, Placement
-from xpaste_ray.compose.views import copied_annotations, show, show_masks
+from xpaste_ray.compose.views import copied_annotations, show, show_layers
 from xpaste_ray.compose.visibility import Layer
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool import Pool
@@ -100,14 +100,12 @@ def _recoloured(
 def _paste_copied(canvas: np.ndarray, copied: Copied, backgrounds: Backgrounds) -> list[Painted]:
     """Objects at their own places, hard edges. Source: Simple Copy-Paste, X-Paste's `self_copy`."""
     image = show(backgrounds.load(backgrounds.row_of_id(copied.background_id)), copied.view)
-    masks = show_masks(copied_annotations(copied, backgrounds), copied.view)
     painted = []
-    for annotation, full in masks:
-        x, y, width, height = cv2.boundingRect(np.ascontiguousarray(full))
-        where = (slice(y, y + height), slice(x, x + width))
-        mask = np.ascontiguousarray(full[where])
-        cv2.copyTo(np.ascontiguousarray(image[where]), mask, canvas[where])
-        painted.append(Painted(Layer(mask, (y, x)), annotation))
+    for annotation, layer in show_layers(copied_annotations(copied, backgrounds), copied.view):
+        (top, left), (height, width) = layer.top_left_yx, layer.mask.shape
+        where = (slice(top, top + height), slice(left, left + width))
+        cv2.copyTo(np.ascontiguousarray(image[where]), layer.mask, canvas[where])
+        painted.append(Painted(layer, annotation))
     return painted
 
 

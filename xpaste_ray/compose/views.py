@@ -8,6 +8,7 @@ from pycocotools import mask as coco_mask
 
 from xpaste_ray.backgrounds import BackgroundAnnotation, Backgrounds
 from xpaste_ray.compose.plan import Copied, SizeHW, View
+from xpaste_ray.compose.visibility import Layer
 from xpaste_ray.config import CanvasSettings
 
 
@@ -64,6 +65,15 @@ def show_masks(
         mask = mask[:, ::-1] if view.flip else mask
         if mask.any():
             yield annotation, mask
+
+
+def show_layers(
+    annotations: tuple[BackgroundAnnotation, ...], view: View
+) -> Iterator[tuple[BackgroundAnnotation, Layer]]:
+    """As `show_masks`, each mask in its own rectangle."""
+    for annotation, mask in show_masks(annotations, view):
+        x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
+        yield annotation, Layer(np.ascontiguousarray(mask[y : y + height, x : x + width]), (y, x))
 
 
 def copied_annotations(copied: Copied, backgrounds: Backgrounds) -> tuple[BackgroundAnnotation, ...]:
