@@ -3,10 +3,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from pycocotools.coco import COCO
 from torch.utils.data import DataLoader
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.transforms import v2
 
+from tests.backgrounds.material import small_dataset
 from tests.compose.options import options
 from xpaste_ray.compose.compositor import Compositor
 from xpaste_ray.torch import ComposedDataset, detection_collate
@@ -94,3 +96,18 @@ def test_torchvisions_mask_rcnn_trains_on_it(dataset):
     images, targets = detection_collate([dataset[0], dataset[1]])
     losses = model([image / 255 for image in images], list(targets))
     assert all(torch.isfinite(loss) for loss in losses.values()) and "loss_mask" in losses
+
+
+def test_backgrounds_are_those_of_the_options(make_pool, tmp_path, monkeypatch):
+    """By name as `xpaste compose` takes them, without the categories that the options exclude."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pool = make_pool(COUNTS)
+    assert ComposedDataset(pool, "embedded:photos", options("count=2"))[0][0].shape == (3, 64, 64)
+    file = small_dataset(tmp_path / "coco")
+    dog_free = options("count=12", "exclude_categories=[dog]")
+    coco = COCO(str(file))
+    with_dog = set(coco.getImgIds(catIds=coco.getCatIds(catNms=["dog"])))
+    assert with_dog
+    dataset = ComposedDataset(pool, file, dog_free)
+    used = {dataset.plan(number).background_id for number in range(12)}
+    assert not used & {coco.imgs[number]["file_name"] for number in with_dog}

@@ -59,6 +59,10 @@ BackgroundsOption = Annotated[
         help="A folder of images, a COCO or LVIS JSON file, Parquet, or a colour (black, #808080:640x480)."
     ),
 ]
+ImagesOption = Annotated[Path | None, typer.Option(help="Where the backgrounds' JSON file has its images.")]
+ColumnOption = Annotated[
+    str | None, typer.Option(help="The Parquet column with the images, if it is not `image`.")
+]
 FormatOption = Annotated[
     list[str] | None,
     typer.Option("--format", help="coco, lvis, yolo, voc, webdataset or parquet; repeatable."),
@@ -69,8 +73,6 @@ def _dataset_settings(
     preset: str,
     overrides: list[str] | None,
     backgrounds: str,
-    excluded: list[str] | None,
-    formats: list[str] | None,
     **values: object,
 ) -> "DatasetSettings":
     """A preset with the options that have names of their own."""
@@ -80,8 +82,6 @@ def _dataset_settings(
 
     named = {
         "compose.backgrounds": backgrounds,
-        "compose.exclude_categories": excluded,
-        "compose.output.formats": formats,
         **{key.replace("__", "."): value for key, value in values.items()},
     }
     given = [f"{key}={json.dumps(value)}" for key, value in named.items() if value not in (None, [])]
@@ -96,6 +96,8 @@ def compose(
     count: Annotated[int | None, typer.Option(help="How many images.")] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     formats: FormatOption = None,
+    images: ImagesOption = None,
+    column: ColumnOption = None,
     exclude_categories: Annotated[
         list[str] | None, typer.Option(help="Only backgrounds without this category; repeatable.")
     ] = None,
@@ -109,12 +111,16 @@ def compose(
     from xpaste_ray.pipelines.dataset import compose_dataset, open_job, write_dataset_plans
     from xpaste_ray.report import ConsoleProgress, print_dataset_summary
 
+    if from_plans and count is not None:
+        raise ConfigError("--count goes without --from-plans: all of the plans are rendered")
     settings = _dataset_settings(
         preset,
         overrides,
         backgrounds,
-        exclude_categories,
-        formats,
+        compose__background_images=images and str(images),
+        compose__background_column=column,
+        compose__exclude_categories=exclude_categories,
+        compose__output__formats=formats,
         compose__count=count,
         seed=seed,
         resources__compose_actors=workers,
@@ -135,6 +141,8 @@ def render(
     pool: PoolOption,
     backgrounds: BackgroundsOption,
     out: Annotated[Path, typer.Option(help="Image file to write: .png, .jpg or .webp.")],
+    images: ImagesOption = None,
+    column: ColumnOption = None,
     preset: PresetOption = "xpaste",
     overrides: SetOption = None,
 ) -> None:
@@ -142,16 +150,26 @@ def render(
     import json
 
     from xpaste_ray.formats.images import ImageEncoding, encode_image
-    from xpaste_ray.pipelines.dataset import open_job, read_plan
+    from xpaste_ray.pipelines.dataset import open_job
+    from xpaste_ray.pipelines.plans import open_plans
     from xpaste_ray.runs import write_whole
     from xpaste_ray.samples import sample_to_json
 
     formats = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
     if out.suffix.lower() not in formats:
         raise ConfigError(f"--out {out}: give a file name that ends in one of {', '.join(formats)}")
-    job = open_job(_dataset_settings(preset, overrides, backgrounds, None, None), pool)
-    composed = job.compositor().render(read_plan(plans, sample))
-    encoding = ImageEncoding(format=formats[out.suffix.lower()])
+    settings = _dataset_settings(
+        preset,
+        overrides,
+        backgrounds,
+        compose__background_images=images and str(images),
+        compose__background_column=column,
+    )
+    composed = open_job(settings, pool).compositor().render(open_plans(plans).plan(sample))
+    output = settings.compose.output
+    encoding = ImageEncoding(
+        format=formats[out.suffix.lower()], quality=output.quality, subsampling=output.subsampling
+    )
     write_whole(out, encode_image(composed.image, encoding))
     typer.echo(json.dumps(sample_to_json(composed.sample), indent=2))
 
@@ -194,7 +212,8 @@ def validate(
 @backgrounds_app.command("index")
 def backgrounds_index(
     source: Annotated[str, typer.Argument(help="A folder, a COCO or LVIS JSON file, or Parquet.")],
-    images: Annotated[Path | None, typer.Option(help="Where the JSON file's images are.")] = None,
+    images: ImagesOption = None,
+    column: ColumnOption = None,
     workers: Annotated[int | None, typer.Option(help="Decode on so many cores.")] = None,
 ) -> None:
     """Decode every background once and keep what planning needs; done by itself when composing."""
@@ -203,7 +222,9 @@ def backgrounds_index(
     from xpaste_ray.report import CountingProgress, print_backgrounds
 
     with CountingProgress("index", 0, "images") as progress:
-        found = index_backgrounds(resolve_source(source, images), progress=progress.set, workers=workers)
+        found = index_backgrounds(
+            resolve_source(source, images, column), progress=progress.set, workers=workers
+        )
     print_backgrounds(found)
 
 

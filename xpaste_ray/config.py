@@ -242,7 +242,8 @@ Blend = Literal["hard", "alpha", "gaussian", "box", "motion", "poisson"]
 
 class ComposeSettings(_Section):
     """`backgrounds` is "embedded:photos", a folder of images, a COCO or LVIS JSON file, a Parquet file or
-    folder, or a colour ("black", "#808080").
+    folder, or a colour ("black", "#808080"). background_images: where a JSON file's images are, if not
+    beside it; background_column: the Parquet column that holds them.
 
     copy_rule: `pool` instances, objects of another annotated background (`self`), `both`, or `p:x` (self
     with probability x, else pool). layout: `free`, or `reference`: the layout of another annotated
@@ -251,6 +252,8 @@ class ComposeSettings(_Section):
     """
 
     backgrounds: str
+    background_images: Path | None = None
+    background_column: str | None = None
     exclude_categories: tuple[str, ...] = ()
     count: PositiveInt
     samples_per_shard: PositiveInt

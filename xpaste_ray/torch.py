@@ -17,6 +17,7 @@ from torchvision import tv_tensors
 from xpaste_ray.backgrounds import Backgrounds, open_or_index, resolve_source
 from xpaste_ray.categories import Category
 from xpaste_ray.compose.compositor import Compositor
+from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.compose.shards import merged_categories
 from xpaste_ray.config import ComposeSettings, DatasetSettings, load
 from xpaste_ray.pool import Pool, open_pool
@@ -44,10 +45,12 @@ class ComposedDataset(Dataset[tuple[torch.Tensor, Target]]):
     ) -> None:
         """ConfigError if anything is missing or cannot work together."""
         pool = pool if isinstance(pool, Pool) else open_pool(pool)
-        if not isinstance(backgrounds, Backgrounds):
-            backgrounds = open_or_index(resolve_source(backgrounds))
         if isinstance(options, str):
             options = load(DatasetSettings, options).compose
+        if not isinstance(backgrounds, Backgrounds):
+            source = resolve_source(backgrounds, options.background_images, options.background_column)
+            backgrounds = open_or_index(source)
+        backgrounds = backgrounds.without_categories(options.exclude_categories)
         self.categories: tuple[Category, ...] = merged_categories(pool.categories, backgrounds.categories)
         self._transforms = transforms
         self._count = options.count
@@ -65,12 +68,19 @@ class ComposedDataset(Dataset[tuple[torch.Tensor, Target]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, Target]:
         """(3, H, W) uint8 RGB and its target, see `detection_target`."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        composed = self._compositor.compose(self._epoch * len(self) + index % len(self))
+        composed = self._compositor.compose(self._number(index))
         image = image_tensor(composed.image)
         target = detection_target(composed.sample)
         return self._transforms(image, target) if self._transforms else (image, target)
+
+    def plan(self, index: int) -> PastePlan:
+        """How the item of this index is made."""
+        return self._compositor.plan(self._number(index))
+
+    def _number(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return self._epoch * len(self) + index % len(self)
 
 
 def image_tensor(rgb: np.ndarray) -> tv_tensors.Image:

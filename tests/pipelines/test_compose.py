@@ -1,6 +1,8 @@
 """`xpaste compose` and what goes with it, as a user runs them: the same bytes whatever happens."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +10,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pycocotools.coco import COCO
 
@@ -17,6 +21,7 @@ from xpaste_ray.config import DatasetSettings, load
 from xpaste_ray.formats.contract import read_spec
 from xpaste_ray.formats.dataset import read_images
 from xpaste_ray.formats.shards import Shard, find_shards, read_fragment
+from xpaste_ray.pipelines.plans import open_plans
 
 XPASTE = Path(sys.executable).with_name("xpaste")
 COUNTS = {"banana": 2, "frog": 1, "lion": 3}
@@ -35,6 +40,11 @@ def _xpaste(*arguments, code=0):
     done = subprocess.run([XPASTE, *map(str, arguments)], capture_output=True, text=True, timeout=240)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stderr if code else done.stdout
+
+
+def _uncounted(command):
+    """Without --count, as plans tell their own."""
+    return [argument for argument in command if argument != "--count=40"]
 
 
 def _bytes(dataset):
@@ -64,22 +74,56 @@ def test_dataset_is_whole_and_valid(made):
     assert "is valid: 40 images" in _xpaste("validate", root / "reference")
 
 
-def test_one_worker_writes_the_same_bytes(made):
+@pytest.mark.parametrize("workers", [1, 8])
+def test_any_number_of_workers_writes_the_same_bytes(made, workers):
     root, command, _ = made
-    _xpaste("compose", *command, "--out", root / "one", "--workers=1")
-    assert _bytes(root / "one") == _bytes(root / "reference")
+    out = root / f"workers-{workers}"
+    _xpaste("compose", *command, "--out", out, f"--workers={workers}")
+    assert _bytes(out) == _bytes(root / "reference")
+
+
+def test_killed_worker_is_replaced_and_the_bytes_are_the_same(made):
+    root, command, _ = made
+    out = root / "worker-killed"
+    process = _start("compose", *command, "--out", out, "--workers=1", "--set=compose.samples_per_shard=2")
+    _wait(lambda: len(find_shards(out)) >= 2, process)
+    (worker,) = _compose_workers(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait(timeout=200) == 0
+    undisturbed = root / "shards-of-two"
+    _xpaste("compose", *command, "--out", undisturbed, "--set=compose.samples_per_shard=2")
+    assert _bytes(out) == _bytes(undisturbed)
+
+
+def _start(*arguments):
+    return subprocess.Popen([XPASTE, *map(str, arguments)], stdout=subprocess.DEVNULL)
+
+
+def _wait(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert condition()
+
+
+def _compose_workers(driver):
+    """Process ids of the actors that compose, in the Ray that the driver started."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()[1:]]
+    parents = {int(pid): int(parent) for pid, parent, _ in rows}
+
+    def below(pid):
+        return pid == driver or (pid in parents and below(parents[pid]))
+
+    return [int(pid) for pid, _, name in rows if "MapBatches(compose)" in name and below(int(pid))]
 
 
 def test_killed_and_damaged_dataset_is_finished_by_the_same_command(made):
     """A SIGKILL of the driver after the first shards; then an image and a fragment are lost."""
     root, command, _ = made
     out = root / "killed"
-    process = subprocess.Popen(
-        [XPASTE, *map(str, ["compose", *command, "--out", out, "--workers=1"])], stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not find_shards(out) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    process = _start("compose", *command, "--out", out, "--workers=1")
+    _wait(lambda: find_shards(out), process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert find_shards(out) and not (out / "dataset.json").exists()
@@ -96,7 +140,9 @@ def test_plans_can_be_written_rendered_and_looked_at_one_by_one(made):
     root, command, _ = made
     plans = root / "planned" / "plans"
     assert str(plans) in _xpaste("compose", *command, "--out", root / "planned", "--plans-only")
-    _xpaste("compose", *command, "--out", root / "rendered", "--from-plans", plans, "--seed=99")
+    several = [*_uncounted(command), "--out", root / "rendered", "--from-plans", plans]
+    _xpaste("compose", *several, "--seed=99")
+    assert "--count goes without" in _xpaste("compose", *several, "--count=8", code=2)
     for shard in (Shard(0, 3), Shard(36, 39)):
         first, second = (read_fragment(root / name, shard) for name in ("reference", "rendered"))
         assert (first.samples, first.counts) == (second.samples, second.counts)
@@ -110,6 +156,49 @@ def test_plans_can_be_written_rendered_and_looked_at_one_by_one(made):
     assert told["index"] == 21
     assert (root / "21.jpg").read_bytes() == (root / "reference/coco/images/000021.jpg").read_bytes()
     assert "it has 0 to 39" in _xpaste("render", *one[:-1], "--sample=40", "--out", root / "x.png", code=2)
+    worse = [*one, "--out", root / "worse.jpg", "--set=compose.output.quality=10"]
+    _xpaste("render", *worse)
+    assert (root / "worse.jpg").stat().st_size < (root / "21.jpg").stat().st_size / 2
+
+
+def test_what_a_worker_meets_is_told_as_an_error_not_as_a_trace(made, tmp_path):
+    """Plans of another pool, and a background that changed since it was indexed."""
+    from tests.conftest import seal_discs
+
+    root, command, _ = made
+    plans = root / "planned" / "plans"
+    other = seal_discs(tmp_path / "other", {"lion": 1}).folder
+    foreign = ["--pool", other, *_uncounted(command)[2:], "--out", tmp_path / "a", "--from-plans", plans]
+    photos = tmp_path / "photos"
+    shutil.copytree(Path(command[3]).parent / "images", photos)
+    _xpaste("backgrounds", "index", photos)
+    changed = sorted(photos.iterdir())[0]
+    status = changed.stat()
+    changed.write_bytes(changed.read_bytes()[:-2] + b"??")
+    os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that the index is not made again
+    replaced = [*command[:2], "--backgrounds", photos, *command[4:], "--out", tmp_path / "b"]
+    for arguments, named in ((foreign, "which"), (replaced, f"{changed.name} has changed")):
+        error = _xpaste("compose", *arguments, code=2)
+        assert named in error and "Traceback" not in error and error.count("error:") == 1
+
+
+def test_unfinished_plans_are_refused_and_edited_ones_are_another_dataset(made, tmp_path):
+    root, command, _ = made
+    plans = tmp_path / "plans"
+    shutil.copytree(root / "planned" / "plans", plans)
+    arguments = [*_uncounted(command), "--out", tmp_path / "out", "--from-plans", plans]
+    _xpaste("compose", *arguments)
+    file = sorted(plans.glob("*.parquet"))[-1]
+    table = pq.read_table(file)
+    wider = table.set_column(
+        table.schema.get_field_index("mask_rate"), "mask_rate", pa.array([2.0] * len(table))
+    )
+    pq.write_table(wider.cast(table.schema), file)
+    assert "plans: " in _xpaste("compose", *arguments, code=2)
+    file.unlink()
+    assert f"{file} is missing" in _xpaste("compose", *arguments, code=2)
+    (plans / "plans.json").unlink()
+    assert "holds only some of its plans" in _xpaste("compose", *arguments, code=2)
 
 
 def test_conversion_to_every_other_format_is_valid(made):
@@ -167,6 +256,8 @@ def test_stream_of_ray_data_gives_the_samples_of_the_compositor(made):
 )
 def test_bad_input_is_refused_before_anything_starts(made, changes, message):
     root, command, _ = made
+    if changes[0].startswith("--from-plans"):
+        command = _uncounted(command)
     error = _xpaste("compose", *command, "--out", root / "refused", *changes, code=2)
     assert message in error and "Traceback" not in error and error.count("error:") == 1
     assert not (root / "refused" / "fragments").exists()
@@ -187,8 +278,38 @@ def test_sizes_are_fitted_and_used(made):
     assert "categories in" in _xpaste("sizes", "fit", annotations, "--out", root / "sizes.json")
     table = json.loads((root / "sizes.json").read_text())
     assert set(table) > {"45", "overall"} and 0.1 < table["45"][0] < 0.6
-    _xpaste("compose", *command, f"--set=compose.size.table={root / 'sizes.json'}",
-            "--set=compose.size.rule=prior", "--out", root / "fitted", "--plans-only")  # fmt: skip
+    again = ["compose", *command, f"--set=compose.size.table={root / 'sizes.json'}",
+             "--set=compose.size.rule=prior", "--out", root / "fitted", "--plans-only"]  # fmt: skip
+    _xpaste(*again)
+    (root / "elsewhere").mkdir()
+    moved = (root / "sizes.json").rename(root / "elsewhere" / "sizes.json")
+    _xpaste(*again, f"--set=compose.size.table={moved}")
+    moved.write_text(json.dumps(table | {"overall": [0.5, 0.1]}))
+    assert "size.table: " in _xpaste(*again, f"--set=compose.size.table={moved}", code=2)
+
+
+def test_backgrounds_can_be_named_in_every_way(made, tmp_path):
+    """Images apart from their JSON file, a Parquet column of any name, and excluded categories."""
+    _, command, _ = made
+    file = Path(command[3])
+    apart = tmp_path / "apart"
+    shutil.copytree(file.parent / "images", apart)
+    alone = tmp_path / "alone.json"
+    alone.write_bytes(file.read_bytes())
+    few = [*command[:2], *SMALL[:-2], "--count=8", "--plans-only"]
+    _xpaste("compose", *few, "--backgrounds", alone, "--images", apart, "--out", tmp_path / "a")
+    data = [path.read_bytes() for path in sorted(apart.iterdir())]
+    pq.write_table(pa.table({"photo": data, "thumbnail": data}), tmp_path / "photos.parquet")
+    parquet = ["--backgrounds", tmp_path / "photos.parquet"]
+    error = _xpaste("compose", *few, *parquet, "--out", tmp_path / "b", code=2)
+    assert "photo, thumbnail" in error
+    _xpaste("compose", *few, *parquet, "--column=photo", "--out", tmp_path / "b")
+    _xpaste("compose", *few, "--backgrounds", file, "--exclude-categories=dog", "--out", tmp_path / "c")
+    plans = open_plans(tmp_path / "c" / "plans")
+    used = {plan.background_id for shard in plans.shards for plan in plans.read(shard)}
+    coco = COCO(str(file))
+    (dog,) = coco.getCatIds(catNms=["dog"])
+    assert used and not used & {coco.imgs[number]["file_name"] for number in coco.getImgIds(catIds=[dog])}
 
 
 def test_backgrounds_are_indexed_once(made):

@@ -167,6 +167,9 @@ class Backgrounds:
 
         ConfigError for an unknown category, or if no image is left.
         """
+        names_or_ids = tuple(names_or_ids)
+        if not names_or_ids:
+            return self
         without = self.without | {n for name in names_or_ids for n in self._ids_of_category(name)}
         left = Backgrounds(self.folder, self.source, without)
         if not len(left):

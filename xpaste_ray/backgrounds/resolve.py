@@ -7,10 +7,13 @@ from xpaste_ray.backgrounds.parquet import has_parquet, open_parquet
 from xpaste_ray.backgrounds.sources import FolderSource, Source, list_images, parse_colours
 from xpaste_ray.errors import ConfigError
 
+_EMBEDDED_PHOTOS = Path(__file__).resolve().parent.parent / "embedded" / "photos"
+
 
 def resolve_source(text: str | Path, images: Path | None = None, column: str | None = None) -> Source:
     """The source that `text` means.
 
+    - "embedded:photos": the few photographs that the package ships.
     - "black", "white", "grey" or "#rrggbb", several with commas, a size after ":" (640x480; 640x640 if
       not given). A folder of that name is written ./black.
     - a COCO or LVIS annotation file (.json), or a folder with `annotations.json` and `images/`, or with
@@ -20,6 +23,8 @@ def resolve_source(text: str | Path, images: Path | None = None, column: str | N
 
     ConfigError if there is no such thing, or if it could be two.
     """
+    if text == "embedded:photos":
+        return FolderSource(_EMBEDDED_PHOTOS)
     colours = parse_colours(text) if isinstance(text, str) else None
     if colours:
         return colours

@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from xpaste_ray.categories import lvis_instance_counts
 from xpaste_ray.compose.plan import SizeHW
 from xpaste_ray.config import SizeSettings
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.fingerprints import hash_file
 from xpaste_ray.runs import read_json
 
 _LVIS_TABLE = Path(__file__).resolve().parent.parent / "data" / "lvis_v1_area_mean_std.json"
@@ -40,16 +40,25 @@ class SizeTable:
         return category_id not in self.by_category
 
 
-@cache
+def size_table_id(table: str) -> str:
+    """What a table is, wherever it lies: "lvis", or the hash of the file."""
+    return table if table == "lvis" else hash_file(_table_file(table))
+
+
+def _table_file(table: str) -> Path:
+    path = _LVIS_TABLE if table == "lvis" else Path(table)
+    if not path.is_file():
+        raise ConfigError(f'size.table: {table} is not a file: give "lvis" or what `xpaste sizes fit` wrote')
+    return path
+
+
 def load_size_table(table: str) -> SizeTable:
     """ "lvis" (LVIS v1 train, published with X-Paste) or a JSON file: {"<category id>": [mean, std]}.
 
     Without an entry "overall" the mean over the categories stands for it, weighted by their instances
     for LVIS. ConfigError if the file is missing or not such a table.
     """
-    path = _LVIS_TABLE if table == "lvis" else Path(table)
-    if not path.is_file():
-        raise ConfigError(f'size.table: {table} is not a file: give "lvis" or what `xpaste sizes fit` wrote')
+    path = _table_file(table)
     try:
         entries = {key: (float(mean), float(std)) for key, (mean, std) in read_json(path).items()}
         overall = entries.pop(_OVERALL, None)

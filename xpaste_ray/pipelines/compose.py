@@ -2,51 +2,52 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from xpaste_ray import __version__
 from xpaste_ray.backgrounds import Backgrounds
 from xpaste_ray.compose.compositor import Compositor
-from xpaste_ray.compose.plan import PLANS, PastePlan, plan_from_row, plan_to_row
 from xpaste_ray.compose.shards import compose_shard, dataset_spec
 from xpaste_ray.config import ComposeSettings, ResourceSettings
-from xpaste_ray.errors import ConfigError
+from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.formats.contract import DatasetSpec
 from xpaste_ray.formats.dataset import finish, missing_shards
 from xpaste_ray.formats.shards import Shard
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
+from xpaste_ray.pipelines.plans import PlanFolder, finish_plans, missing_plans, write_plans
 from xpaste_ray.pipelines.steps import Step, compose_recipe
 from xpaste_ray.pool import Pool
-from xpaste_ray.runs import made_by, write_parquet
 from xpaste_ray.worker import prepare_worker
 
 _SHARDS = pa.schema([pa.field("first", pa.int64()), pa.field("last", pa.int64())])
+_REPORTS = pa.schema([pa.field("seconds", pa.float64()), pa.field("problem", pa.string())])
 _MAX_BLOCKS = 2000  # the driver keeps a few kB of each
+_SERIAL_BELOW = 5000  # plans; starting Ray takes longer than making these
 
 
 @dataclass(frozen=True, slots=True)
 class ComposeJob:
-    """Everything that a dataset is composed from, opened and checked. `plans`: a folder of plans that
-    are rendered instead of made. Another process that gets a job maps pool and backgrounds itself."""
+    """Everything that a dataset is composed from, opened and checked. `plans` are rendered
+    instead of new ones. Another process that gets a job maps pool and backgrounds itself."""
 
     settings: ComposeSettings
     seed: int
     pool: Pool
     backgrounds: Backgrounds
-    plans: Path | None = None
+    plans: PlanFolder | None = None
 
     def step(self) -> Step:
         """Recipe and fingerprint of the dataset, whatever the pool was made by."""
         recipe = {
             **compose_recipe(self.settings, self.backgrounds, self.seed),
             "pool": self.pool.fingerprint,
-            "plans": self.plans and plans_fingerprint(self.plans),
+            "plans": self.plans and self.plans.fingerprint,
         }
         return Step(recipe, fingerprint(recipe))
 
@@ -63,42 +64,19 @@ class ComposeJob:
         return Compositor(self.pool, self.backgrounds, self.settings, self.seed)
 
 
-def plan_file(folder: Path, shard: Shard) -> Path:
-    return folder / f"plans-{shard.name}.parquet"
+class PlanActor:
+    """Writes the plans of shards."""
 
+    def __init__(self, job: ComposeJob, folder: Path, recipe: str) -> None:
+        self._folder, self._recipe = folder, recipe
+        self._compositor = job.compositor()
+        prepare_worker()
 
-def write_plans(job: ComposeJob, folder: Path, shards: list[Shard], recipe: str) -> Iterator[int]:
-    """Plan the shards that have no file of this recipe yet; yields the samples of each that is done."""
-    compositor = job.compositor()
-    for shard in shards:
-        path = plan_file(folder, shard)
-        if made_by(path) != recipe:
-            rows = [plan_to_row(compositor.plan(sample)) for sample in shard.indices]
-            write_parquet(path, pa.Table.from_pylist(rows, schema=PLANS), recipe)
-        yield len(shard.indices)
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return _report(batch, self._write)
 
-
-def read_plans(folder: Path, shard: Shard) -> Iterator[PastePlan]:
-    """The shard's plans. ConfigError if they are not there."""
-    path = plan_file(folder, shard)
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing: write the plans again with --plans-only")
-    plans = map(plan_from_row, pq.read_table(path, schema=PLANS).to_pylist())
-    return iter(plans)
-
-
-def plan_shards_of(folder: Path) -> list[Shard]:
-    """The ranges of a folder of plans. ConfigError if it holds none."""
-    names = sorted(path.stem.removeprefix("plans-") for path in folder.glob("plans-*-*.parquet"))
-    if not names:
-        raise ConfigError(f"{folder} holds no plans (plans-*.parquet): write them with --plans-only")
-    ranges = [tuple(map(int, name.split("-"))) for name in names]
-    return [Shard(first, last) for first, last in ranges]
-
-
-def plans_fingerprint(folder: Path) -> str:
-    """Of what was planned: every file carries the recipe that it was made by."""
-    return fingerprint({s.name: made_by(plan_file(folder, s)) for s in plan_shards_of(folder)})
+    def _write(self, shard: Shard) -> None:
+        write_plans(self._folder, shard, map(self._compositor.plan, shard.indices), self._recipe)
 
 
 class ComposeActor:
@@ -110,16 +88,30 @@ class ComposeActor:
         prepare_worker()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        began = time.perf_counter()
+        return _report(batch, self._write)
+
+    def _write(self, shard: Shard) -> None:
+        plans = self._plans.read(shard) if self._plans else None
+        compose_shard(self._dataset, shard, self._compositor, self._spec, plans)
+
+
+def _report(batch: pa.Table, write: Callable[[Shard], None]) -> pa.Table:
+    """Write the batch's shards; returns how long it took and what the user must mend, if anything: an
+    exception would reach the driver as Ray's, with its text inside a trace."""
+    began = time.perf_counter()
+    problem = None
+    try:
         for row in batch.to_pylist():
-            shard = Shard(row["first"], row["last"])
-            plans = read_plans(self._plans, shard) if self._plans else None
-            compose_shard(self._dataset, shard, self._compositor, self._spec, plans)
-        return pa.table({"seconds": [time.perf_counter() - began]})
+            write(Shard(row["first"], row["last"]))
+    except (ConfigError, RowError) as error:
+        problem = str(error)
+    return pa.table({"seconds": [time.perf_counter() - began], "problem": [problem]}, schema=_REPORTS)
 
 
-def run_shards(job: ComposeJob, dataset: Path, shards: list[Shard], spec: DatasetSpec, actors: int) -> float:
-    """Compose the given shards on actors; returns their busy seconds.
+def run_shards(
+    name: str, actor: type, kwargs: dict[str, Any], shards: list[Shard], resources: ResourceSettings
+) -> float:
+    """Give the shards to actors; returns their busy seconds. ConfigError for what an actor met.
 
     Ray must be running and its data context configured.
     """
@@ -130,9 +122,30 @@ def run_shards(job: ComposeJob, dataset: Path, shards: list[Shard], spec: Datase
     size = -(-len(shards) // _MAX_BLOCKS)
     rows = [{"first": shard.first, "last": shard.last} for shard in shards]
     blocks = [pa.Table.from_pylist(rows[i : i + size], schema=_SHARDS) for i in range(0, len(rows), size)]
-    kwargs = {"job": job, "dataset": dataset, "spec": spec}
-    composed = actor_stage(ray.data.from_arrow(blocks), "compose", ComposeActor, actors, kwargs)
-    return float(sum(row["seconds"] for row in composed.iter_rows()))
+    done = actor_stage(ray.data.from_arrow(blocks), name, actor, resources.compose_actors, kwargs)
+    seconds = 0.0
+    for report in done.iter_rows():
+        if report["problem"]:
+            raise ConfigError(report["problem"])
+        seconds += report["seconds"]
+    return seconds
+
+
+def make_plans(
+    job: ComposeJob, folder: Path, recipe: str, resources: ResourceSettings, progress: Progress
+) -> None:
+    """Write what is missing of the job's plans."""
+    plans = PlanFolder(folder, job.settings.count, job.settings.samples_per_shard)
+    missing = missing_plans(folder, plans.shards, recipe)
+    if sum(len(shard.indices) for shard in missing) < _SERIAL_BELOW:
+        compositor = job.compositor()
+        for shard in missing:
+            write_plans(folder, shard, map(compositor.plan, shard.indices), recipe)
+    else:
+        start_ray(resources, progress)
+        progress.begin({"plan": len(missing)}, "shards")
+        run_shards("plan", PlanActor, {"job": job, "folder": folder, "recipe": recipe}, missing, resources)
+    finish_plans(plans)
 
 
 def make_dataset(
@@ -152,6 +165,7 @@ def make_dataset(
             )
         start_ray(resources, progress)
         progress.begin({"compose": len(missing)}, "shards")
-        seconds = run_shards(job, dataset, missing, spec, resources.compose_actors)
+        kwargs = {"job": job, "dataset": dataset, "spec": spec}
+        seconds = run_shards("compose", ComposeActor, kwargs, missing, resources)
         summary.note("compose", sum(len(shard.indices) for shard in missing), seconds)
     return finish(dataset, spec)

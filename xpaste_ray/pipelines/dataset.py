@@ -3,19 +3,13 @@
 import time
 from pathlib import Path
 
-from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.config import DatasetSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats.contract import SPEC_FILE
 from xpaste_ray.formats.dataset import is_finished
-from xpaste_ray.pipelines.compose import (
-    ComposeJob,
-    make_dataset,
-    plan_shards_of,
-    read_plans,
-    write_plans,
-)
+from xpaste_ray.pipelines.compose import ComposeJob, make_dataset, make_plans
 from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_record
+from xpaste_ray.pipelines.plans import open_plans
 from xpaste_ray.pipelines.steps import Step, open_backgrounds
 from xpaste_ray.pool import open_pool
 from xpaste_ray.runs import RunDir, check_steps, open_run, read_json, remove_asides
@@ -26,15 +20,14 @@ PLANS_FOLDER = "plans"
 def open_job(settings: DatasetSettings, pool: Path, plans: Path | None = None) -> ComposeJob:
     """Open and check everything that is composed from. Raises ConfigError.
 
-    With plans, the number of samples and of those in a shard are theirs.
+    With a folder of plans, the number of samples and of those in a shard are theirs.
     """
     compose = settings.compose
-    if plans:
-        shards = plan_shards_of(plans)
-        compose = compose.model_copy(
-            update={"count": shards[-1].last + 1, "samples_per_shard": len(shards[0].indices)}
-        )
-    job = ComposeJob(compose, settings.seed, open_pool(pool), open_backgrounds(settings), plans)
+    planned = open_plans(plans) if plans else None
+    if planned:
+        theirs = {"count": planned.count, "samples_per_shard": planned.samples_per_shard}
+        compose = compose.model_copy(update=theirs)
+    job = ComposeJob(compose, settings.seed, open_pool(pool), open_backgrounds(settings), planned)
     job.compositor()  # so that rules which cannot work are refused before anything starts
     return job
 
@@ -70,25 +63,11 @@ def compose_dataset(job: ComposeJob, settings: DatasetSettings, out: Path, progr
 def write_dataset_plans(job: ComposeJob, settings: DatasetSettings, out: Path, progress: Progress) -> Path:
     """Write the dataset's plans, and nothing else, into `out`/plans; returns that folder."""
     step = job.step()
-    spec = job.spec(step.fingerprint)
     with open_run(out) as run:
         _check_folder(run, step)
         start_record(run, settings.model_dump(mode="json"), {"compose": step}, progress)
-        progress.begin({"plan": spec.count}, "samples")
-        done = 0
-        for samples in write_plans(job, out / PLANS_FOLDER, spec.shards, step.fingerprint):
-            done += samples
-            progress.advance("plan", done)
+        make_plans(job, out / PLANS_FOLDER, step.fingerprint, settings.resources, progress)
     return out / PLANS_FOLDER
-
-
-def read_plan(plans: Path, sample: int) -> PastePlan:
-    """One plan. ConfigError if it is not there."""
-    for shard in plan_shards_of(plans):
-        if shard.first <= sample <= shard.last:
-            return next(plan for plan in read_plans(plans, shard) if plan.sample == sample)
-    last = plan_shards_of(plans)[-1].last
-    raise ConfigError(f"{plans} has no plan of sample {sample}: it has 0 to {last}")
 
 
 def _check_folder(run: RunDir, step: Step) -> None:

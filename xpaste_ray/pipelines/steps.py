@@ -11,8 +11,9 @@ from typing import Any
 
 from xpaste_ray.backgrounds import Backgrounds, resolve_source
 from xpaste_ray.categories import Category, did_you_mean, lvis_categories, pick_categories
+from xpaste_ray.compose.sizes import size_table_id
 from xpaste_ray.config import ComposeSettings, DatasetSettings, Settings
-from xpaste_ray.embedded import DIFFUSION_CATEGORIES, PHOTOS_DIR
+from xpaste_ray.embedded import DIFFUSION_CATEGORIES
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint, hash_folder
 from xpaste_ray.models.folders import DIFFUSERS_FILE, OPEN_CLIP_FILE, model_folder
@@ -63,14 +64,13 @@ def resolve_inputs(settings: Settings) -> Inputs:
 
 def open_backgrounds(settings: DatasetSettings) -> Backgrounds:
     """The backgrounds that the settings name, indexed if they are not yet. Raises ConfigError."""
-    named, resources = settings.compose.backgrounds, settings.resources
+    compose, resources = settings.compose, settings.resources
     backgrounds = index_backgrounds(
-        resolve_source(PHOTOS_DIR if named == "embedded:photos" else named),
+        resolve_source(compose.backgrounds, compose.background_images, compose.background_column),
         workers=resources.compose_actors,
         ray_actors=resources.most_actors,
     )
-    excluded = settings.compose.exclude_categories
-    return backgrounds.without_categories(excluded) if excluded else backgrounds
+    return backgrounds.without_categories(compose.exclude_categories)
 
 
 def _check_embedded(categories: Sequence[Category]) -> None:
@@ -128,10 +128,10 @@ def plan_steps(inputs: Inputs) -> dict[str, Step]:
 
 
 def compose_recipe(settings: ComposeSettings, backgrounds: Backgrounds, seed: int) -> dict[str, Any]:
-    """Everything but the pool that can change a byte of a composed dataset."""
-    dumped = settings.model_dump(mode="json", exclude={"exclude_categories"})  # they are in the fingerprint
-    return {
-        "algorithm": _ALGORITHMS["compose"],
-        "compose": {**dumped, "backgrounds": backgrounds.fingerprint},
-        "seed": seed,
-    }
+    """Everything but the pool that can change a byte of a composed dataset. Files are known by what is in
+    them, not by where they lie."""
+    named_otherwise = {"exclude_categories", "background_images", "background_column"}  # by the fingerprint
+    dumped = settings.model_dump(mode="json", exclude=named_otherwise)
+    dumped["backgrounds"] = backgrounds.fingerprint
+    dumped["size"]["table"] = size_table_id(settings.size.table)
+    return {"algorithm": _ALGORITHMS["compose"], "compose": dumped, "seed": seed}
