@@ -37,7 +37,7 @@ def test_pasted_and_background_objects_are_told_apart_and_each_adds_up():
     [
         pytest.param({"placed": 3, "pasted_annotations": 3, "annotations": 3}, 3, 3, id="kept"),
         pytest.param({"placed": 2, "pasted_annotations": 0, "hidden": 2, "annotations": 0}, 2, 0, id="gone"),
-        pytest.param({"pasted_annotations": 0, "skipped_too_small": 2, "annotations": 0}, 2, 0, id="unplaced"),
+        pytest.param({"pasted_annotations": 0, "skipped_too_small": 2, "annotations": 0}, 2, 0, id="small"),
     ],
 )  # fmt: skip
 def test_backgrounds_without_objects_have_no_row(counts, made, kept):

@@ -27,7 +27,7 @@ class Outcome:
 
     @property
     def cells(self) -> tuple[str, str, str, str]:
-        return self.what, str(self.made), str(self.kept), _reasons(self.rejected)
+        return self.what, str(self.made), str(self.kept), reasons(self.rejected)
 
 
 def object_outcomes(dataset: Mapping[str, int]) -> list[Outcome]:
@@ -50,8 +50,11 @@ def object_outcomes(dataset: Mapping[str, int]) -> list[Outcome]:
 
 def _covered(dataset: Mapping[str, int], prefix: str) -> dict[str, int]:
     """Objects of one kind that were painted or shown and not annotated, by reason."""
-    reasons = ("empty_mask", "hidden", "occluded")
-    return {reason: count for reason in reasons if (count := dataset.get(prefix + reason, 0))}
+    return {
+        reason: count
+        for reason in ("empty_mask", "hidden", "occluded")
+        if (count := dataset.get(prefix + reason, 0))
+    }
 
 
 class ConsoleProgress:
@@ -164,7 +167,7 @@ def print_backgrounds(backgrounds: "Backgrounds") -> None:
     console.print(f"{len(backgrounds)} usable images, {len(backgrounds.annotated_rows)} with annotations")
     for what, counts in (("images", backgrounds.rejected), ("annotations", backgrounds.rejected_annotations)):
         if counts:
-            console.print(f"[yellow]rejected {what}: {_reasons(counts)}")
+            console.print(f"[yellow]rejected {what}: {reasons(counts)}")
     for name, reason in backgrounds.rejected_images():
         console.print(f"[yellow]  {name}: {reason}", highlight=False, soft_wrap=True)
     console.print(f"index: {backgrounds.folder}", highlight=False, soft_wrap=True)
@@ -224,5 +227,6 @@ def _outcome_table(counts: Mapping[str, Any]) -> Table:
     return table
 
 
-def _reasons(rejected: Mapping[str, int]) -> str:
+def reasons(rejected: Mapping[str, int]) -> str:
+    """For people: "hidden 2, occluded 5"."""
     return ", ".join(f"{reason} {number}" for reason, number in rejected.items()) or "none"
