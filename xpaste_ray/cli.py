@@ -165,6 +165,7 @@ def convert(
 ) -> None:
     """Write a dataset again in other formats."""
     from xpaste_ray.formats.contract import FORMAT_NAMES, read_spec
+    from xpaste_ray.formats.convert import conversion_notes
     from xpaste_ray.formats.convert import convert as convert_dataset
     from xpaste_ray.report import CountingProgress
 
@@ -174,6 +175,8 @@ def convert(
     with CountingProgress("convert", total, "images") as progress:
         counts = convert_dataset(dataset, out, formats, polygons, progress.add)
     typer.echo(f"{counts['images']} images, {counts['annotations']} annotations in {out}")
+    for note in conversion_notes(dataset, formats, polygons):
+        typer.echo(f"note: {note}")
 
 
 @app.command()

@@ -44,3 +44,12 @@ def test_validate_checks_a_file_of_any_origin(make_dataset):
 
 def test_validate_refuses_what_is_no_dataset(tmp_path):
     assert "check the path" in _refused("validate", tmp_path)
+
+
+def test_convert_tells_what_the_new_format_cannot_hold(make_dataset, tmp_path):
+    done = _run("convert", make_dataset("coco"), "--out", tmp_path / "out", "--format", "lvis")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == [
+        f"5 images, 9 annotations in {tmp_path / 'out'}",
+        "note: lvis has no room for crowds (1): only the dataset's fragments hold them",
+    ]
