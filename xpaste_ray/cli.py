@@ -183,6 +183,7 @@ def convert(
 ) -> None:
     """Write a dataset again in other formats."""
     from xpaste_ray.formats.contract import FORMAT_NAMES, read_spec
+    from xpaste_ray.formats.convert import conversion_notes
     from xpaste_ray.formats.convert import convert as convert_dataset
     from xpaste_ray.report import CountingProgress
 
@@ -192,6 +193,8 @@ def convert(
     with CountingProgress("convert", total, "images") as progress:
         counts = convert_dataset(dataset, out, formats, polygons, progress.add)
     typer.echo(f"{counts['images']} images, {counts['annotations']} annotations in {out}")
+    for note in conversion_notes(dataset, formats, polygons):
+        typer.echo(f"note: {note}")
 
 
 @app.command()
@@ -231,16 +234,21 @@ def backgrounds_index(
 @sizes_app.command("fit")
 def sizes_fit(
     annotations: Annotated[Path, typer.Argument(help="A COCO or LVIS annotation file.")],
-    out: Annotated[Path, typer.Option(help="JSON file to write; use it as size.table.")],
+    out: Annotated[
+        Path, typer.Option(help="JSON file to write; use it as size.table. One with other contents is kept.")
+    ] = Path("sizes.json"),
 ) -> None:
     """Fit how large instances of each category are in your images."""
-    from xpaste_ray.compose.sizes import fit_size_table, size_table_bytes
-    from xpaste_ray.runs import read_json, write_whole
+    from xpaste_ray.compose.sizes import fit_size_table, write_size_table
+    from xpaste_ray.report import reasons
+    from xpaste_ray.runs import read_json
 
     if not annotations.is_file():
         raise ConfigError(f"{annotations} is not a file: give a COCO or LVIS annotation file")
-    table = fit_size_table(read_json(annotations))
-    write_whole(out, size_table_bytes(table))
+    table, left_out = fit_size_table(read_json(annotations))
+    write_size_table(out, table)
+    if left_out:
+        typer.echo(f"annotations left out: {reasons(left_out)}")
     typer.echo(f"{len(table) - 1} categories in {out}: compose with --set compose.size.table={out}")
 
 

@@ -1,6 +1,7 @@
 """What a person sees while a run works and when it ends."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,47 @@ if TYPE_CHECKING:
     from xpaste_ray.backgrounds import Backgrounds
     from xpaste_ray.formats.findings import Report
     from xpaste_ray.pipelines.job import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A row of the closing tables: kept + all that was rejected, by reason, = made."""
+
+    what: str
+    made: int
+    kept: int
+    rejected: Mapping[str, int]
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        return self.what, str(self.made), str(self.kept), reasons(self.rejected)
+
+
+def object_outcomes(dataset: Mapping[str, int]) -> list[Outcome]:
+    """What became of the objects that were drawn, and of those that the backgrounds' images show.
+
+    dataset: a dataset's counts. Drawn are those that were `placed` and those that were not
+    (`skipped_...`). A dataset of an earlier version does not tell the two kinds apart: it gets one row.
+    """
+    skipped = {name: count for name, count in dataset.items() if name.startswith("skipped_")}
+    pasted, own = skipped | _covered(dataset, ""), _covered(dataset, "background_")
+    if dataset.keys().isdisjoint(("pasted_annotations", "background_objects")):
+        kept = dataset["annotations"]
+        return [Outcome("objects", kept + sum(pasted.values()), kept, pasted)]
+    kept, seen = dataset.get("pasted_annotations", 0), dataset.get("background_objects", 0)
+    outcomes = [Outcome("pasted objects", dataset.get("placed", 0) + sum(skipped.values()), kept, pasted)]
+    if seen:
+        outcomes.append(Outcome("background objects", seen, dataset["annotations"] - kept, own))
+    return outcomes
+
+
+def _covered(dataset: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """Objects of one kind that were painted or shown and not annotated, by reason."""
+    return {
+        reason: count
+        for reason in ("empty_mask", "hidden", "occluded")
+        if (count := dataset.get(prefix + reason, 0))
+    }
 
 
 class ConsoleProgress:
@@ -101,11 +143,13 @@ def print_dataset_summary(summary: "Summary", out: Path, formats: tuple[str, ...
     table = Table()
     for column in ("", "made", "kept", "left out"):
         table.add_column(column, justify="right" if column in ("made", "kept") else "left")
-    left_out = _left_out(dataset)
-    table.add_row("objects", str(dataset.get("placed", 0)), str(dataset["annotations"]), _reasons(left_out))
     rejected = backgrounds["rejected"]
     images = backgrounds["usable"] + sum(rejected.values())
-    table.add_row("backgrounds", str(images), str(backgrounds["usable"]), _reasons(rejected))
+    for outcome in (
+        *object_outcomes(dataset),
+        Outcome("backgrounds", images, backgrounds["usable"], rejected),
+    ):
+        table.add_row(*outcome.cells)
     console.print(table)
     if unknown := dataset.get("sized_by_overall"):
         console.print(
@@ -123,7 +167,7 @@ def print_backgrounds(backgrounds: "Backgrounds") -> None:
     console.print(f"{len(backgrounds)} usable images, {len(backgrounds.annotated_rows)} with annotations")
     for what, counts in (("images", backgrounds.rejected), ("annotations", backgrounds.rejected_annotations)):
         if counts:
-            console.print(f"[yellow]rejected {what}: {_reasons(counts)}")
+            console.print(f"[yellow]rejected {what}: {reasons(counts)}")
     for name, reason in backgrounds.rejected_images():
         console.print(f"[yellow]  {name}: {reason}", highlight=False, soft_wrap=True)
     console.print(f"index: {backgrounds.folder}", highlight=False, soft_wrap=True)
@@ -177,21 +221,12 @@ def _outcome_table(counts: Mapping[str, Any]) -> Table:
     table = Table()
     for column in ("", "made", "kept", "rejected"):
         table.add_column(column, justify="right" if column in ("made", "kept") else "left")
-    for kind in ("candidates", "proposals"):
-        outcome = counts[kind]
-        table.add_row(kind, str(outcome["made"]), str(outcome["kept"]), _reasons(outcome["rejected"]))
-    dataset = counts["dataset"]
-    left_out = _left_out(dataset)
-    table.add_row("annotations", str(dataset["placed"]), str(dataset["annotations"]), _reasons(left_out))
+    outcomes = [Outcome(kind, **counts[kind]) for kind in ("candidates", "proposals")]
+    for outcome in (*outcomes, *object_outcomes(counts["dataset"])):
+        table.add_row(*outcome.cells)
     return table
 
 
-def _left_out(dataset: Mapping[str, int]) -> dict[str, int]:
-    return {name: number for name, number in dataset.items() if name not in _NOT_LEFT_OUT}
-
-
-_NOT_LEFT_OUT = ("images", "annotations", "placed", "sized_by_overall")
-
-
-def _reasons(rejected: Mapping[str, int]) -> str:
+def reasons(rejected: Mapping[str, int]) -> str:
+    """For people: "hidden 2, occluded 5"."""
     return ", ".join(f"{reason} {number}" for reason, number in rejected.items()) or "none"

@@ -100,7 +100,8 @@ def test_fit_by_hand(tmp_path):
             (1, 7, (0, 5), 0),
         ]
     )
-    table = fit_size_table(coco)
+    table, left_out = fit_size_table(coco)
+    assert left_out == {"crowd": 1, "empty_box": 1}
     assert table["3"] == pytest.approx([0.3, 0.1]) and table["7"] == pytest.approx([0.2, 0.0])
     path = tmp_path / "sizes.json"
     path.write_bytes(size_table_bytes(table))

@@ -46,7 +46,8 @@ def test_annotations_say_where_they_come_from(make_dataset):
     assert ring["provenance"] == {"prompt": "a photo of a cup", "seed": 7}
     assert coco_mask.area(ring["amodal_segmentation"]) == 120 and ring["area"] == 108
     assert under["visible_fraction"] == 0.5 and under["source_id"] == "b#1"
-    assert "instance_id" not in under and "instance_id" not in copied and "provenance" not in copied
+    assert "instance_id" not in under and "provenance" not in under and "instance_id" not in copied
+    assert copied["provenance"] == {"background_id": "c", "annotation_id": 2}
 
 
 def test_dataset_loads_with_torchvision(make_dataset):

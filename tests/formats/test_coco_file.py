@@ -53,6 +53,12 @@ def test_a_good_file_breaks_no_rule(write_foreign):
     assert report.findings == [] and (report.images, report.annotations) == (2, 3)
 
 
+def test_an_image_that_is_cut_in_half_is_found(write_foreign, tmp_path):
+    file, image = write_foreign(_value()), tmp_path / "images" / "b.jpg"
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    assert [(found.rule, found.image_id) for found in validate(file).findings] == [("image_truncated", "b")]
+
+
 def test_images_may_lie_anywhere(write_foreign, tmp_path):
     file = write_foreign(_value(), images="val2017")
     assert {rule for _, rule in validate(file).counts} == {"image_missing"}

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.formats.conftest import SPEC, all_bytes, make_samples
+from tests.formats.conftest import SPEC, all_bytes, make_sample, make_samples
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats.contract import FORMAT_NAMES, read_spec
-from xpaste_ray.formats.convert import convert, convert_shard, converted_spec
+from xpaste_ray.formats.convert import conversion_notes, convert, convert_shard, converted_spec
 from xpaste_ray.formats.shards import Shard, read_fragment
 from xpaste_ray.formats.validate import validate
 
@@ -29,6 +29,52 @@ def test_converting_gives_what_writing_would_have_given(make_dataset, tmp_path, 
     assert _files(tmp_path / "out") == _files(written)
     assert counts == {"images": 5, "annotations": 9, "placed": 5}
     assert validate(tmp_path / "out").findings == []
+
+
+@pytest.mark.parametrize("target", FORMAT_NAMES)
+@pytest.mark.parametrize("source", FORMAT_NAMES)
+def test_every_format_converts_to_every_other(make_dataset, tmp_path, source, target):
+    """The result is the dataset as it would have been written in that format alone."""
+    convert(make_dataset(source, folder="given"), tmp_path / "out", [target])
+    assert _files(tmp_path / "out") == _files(make_dataset(target, folder="written"))
+    assert validate(tmp_path / "out").findings == []
+
+
+LISTS = "images' lists of absent or unfinished categories (1)"
+
+
+@pytest.mark.parametrize(
+    ("target", "lost"),
+    [
+        ("coco", LISTS),
+        ("lvis", "crowds (1)"),
+        ("yolo", f"crowds (1), amodal masks (1), sources of pasted objects (7), {LISTS}"),
+        ("voc", f"crowds (1), {LISTS}"),
+        ("webdataset", None),
+        ("parquet", None),
+    ],
+)
+def test_what_a_format_cannot_hold_is_told(make_dataset, target, lost):
+    """Of 9 annotations 2 are the background's, one of these a crowd; one is amodal, one image has lists."""
+    told = f"{target} has no room for {lost}: only the dataset's fragments hold them"
+    assert conversion_notes(make_dataset("parquet"), [target]) == ([told] if lost else [])
+
+
+@pytest.mark.parametrize(
+    ("had", "target", "asked", "told"),
+    [
+        (False, "parquet", True, ["polygons are for coco and lvis files"]),
+        (True, "parquet", False, ["polygons are for coco and lvis files"]),
+        (True, "lvis", False, ["the source's polygons become RLE"]),
+        (False, "lvis", True, []),
+        (True, "lvis", True, []),
+        (False, "lvis", False, []),
+    ],
+)
+def test_polygons_that_are_not_written_are_told(make_dataset, had, target, asked, told):
+    given = make_dataset("coco", polygons=had, samples=[make_sample(0, [])])
+    notes = conversion_notes(given, [target], asked)
+    assert [note.split(":")[0] for note in notes] == told
 
 
 def test_samples_counts_and_description_are_kept(make_dataset, tmp_path):

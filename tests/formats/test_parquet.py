@@ -20,7 +20,8 @@ def test_rows_hold_images_and_objects(make_dataset):
         assert [tuple(entry["bbox"]) for entry in row["objects"]] == [a.bbox for a in sample.annotations]
     under, ring, copied = rows[0]["objects"]
     assert (under["instance_id"], ring["instance_id"], copied["instance_id"]) == (None, "3-0-test", None)
-    assert json.loads(ring["provenance"])["seed"] == 7 and copied["provenance"] is None
+    assert json.loads(ring["provenance"])["seed"] == 7 and under["provenance"] is None
+    assert json.loads(copied["provenance"]) == {"background_id": "c", "annotation_id": 2}
     assert ring["amodal"]["size"] == [24, 32] and copied["amodal"] is None
     assert rows[1]["neg_category_ids"] == [1203] and rows[0]["neg_category_ids"] is None
 

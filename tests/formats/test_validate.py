@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.formats.conftest import SPEC, make_annotation, make_image, make_sample, make_samples, rectangle
+from xpaste_ray.backgrounds.decode import check
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.formats import images as images_module
 from xpaste_ray.formats.findings import KEPT_A_RULE, Finding, Report
-from xpaste_ray.formats.images import encode_image
+from xpaste_ray.formats.images import checked_size_hw, encode_image
 from xpaste_ray.formats.shards import Shard, write_fragment
 from xpaste_ray.formats.validate import validate
 from xpaste_ray.formats.voc import decode_label_png, encode_label_png
@@ -115,6 +117,12 @@ def _cut_off(name):
     return lambda dataset: _write(name, (dataset / name).read_bytes()[:-40])(dataset)
 
 
+def _halved(name):
+    return lambda dataset: _write(
+        name, (dataset / name).read_bytes()[: (dataset / name).stat().st_size // 2]
+    )(dataset)
+
+
 def _class_map(change):
     return _edit_labels("SegmentationClass", change)
 
@@ -138,6 +146,8 @@ def _renumber(labels):
 FRAGMENT, LABELS = "fragments/00000000-00000002.json", "yolo/labels/000000.txt"
 BOXES = b"0 .1 .1 .2 .2\n1 .1 .1 .2 .2\n"
 SMALL = encode_image(make_image(0, (8, 8)), SPEC.encoding)
+WHOLE = encode_image(make_image(0), SPEC.encoding)
+HALF = WHOLE[: len(WHOLE) // 2]
 FAULTS = {
     # what the dataset is, and its fragments
     "dataset.json-damaged": (_write("dataset.json", b"{"), "dataset_json_damaged"),
@@ -150,6 +160,11 @@ FAULTS = {
     # images
     "image-missing": (_remove("coco/images/000000.jpg"), "image_missing"),
     "image-empty": (_write("lvis/images/000000.jpg", b""), "image_unreadable"),
+    "image-of-text": (_write("lvis/images/000000.jpg", b"text"), "image_unreadable"),
+    "image-cut-in-half-of-coco": (_halved("coco/images/000000.jpg"), "image_truncated"),
+    "image-cut-in-half-of-lvis": (_halved("lvis/images/000000.jpg"), "image_truncated"),
+    "image-cut-in-half-of-yolo": (_halved("yolo/images/000000.jpg"), "image_truncated"),
+    "image-cut-in-half-of-voc": (_halved("voc/JPEGImages/000000.jpg"), "image_truncated"),
     "image-of-another-size": (_write("yolo/images/000000.jpg", SMALL), "image_size"),
     "image-too-many": (_write("voc/JPEGImages/000009.jpg", SMALL), "file_stray"),
     # coco and lvis
@@ -197,6 +212,7 @@ FAULTS = {
     "tar-too-many": (_write("webdataset/shard-00000005-00000009.tar", b""), "file_stray"),
     "tar-without-an-image": (_edit_tar(lambda m: m.pop("000001.jpg")), "entry_missing"),
     "tar-with-another-image": (_edit_tar(lambda m: m.update({"000001.jpg": SMALL})), "image_size"),
+    "tar-with-half-an-image": (_edit_tar(lambda m: m.update({"000001.jpg": HALF})), "image_truncated"),
     "tar-with-another-record": (_edit_tar(lambda m: m.update({"000001.json": b"{}"})), "entry_differs"),
     "tar-with-text-for-a-record": (_edit_tar(lambda m: m.update({"000001.json": b"cup"})), "entry_differs"),
     "tar-with-a-member-too-many": (_edit_tar(lambda m: m.update({"000009.jpg": SMALL})), "entry_stray"),
@@ -207,6 +223,7 @@ FAULTS = {
     "parquet-row-missing": (_edit_parquet(lambda rows: rows.pop()), "entry_missing"),
     "parquet-row-changed": (_edit_parquet(lambda rows: _twist(rows[0])), "entry_differs"),
     "parquet-image-changed": (_edit_parquet(lambda rows: rows[0]["image"].update(bytes=SMALL)), "image_size"),
+    "parquet-image-halved": (_edit_parquet(lambda r: r[0]["image"].update(bytes=HALF)), "image_truncated"),
     "parquet-image-null": (_edit_parquet(lambda rows: rows[0].update(image=None)), "entry_differs"),
     "parquet-categories-missing": (_remove("parquet/categories.json"), "file_missing"),
 }  # fmt: skip
@@ -311,3 +328,12 @@ def test_a_folder_with_nothing_to_check_is_refused(make_dataset, tmp_path):
     (unfinished / "dataset.json").unlink()
     with pytest.raises(ConfigError, match="run the same command again"):
         validate(unfinished)
+
+
+def test_an_image_of_several_formats_is_decoded_once(make_dataset, monkeypatch):
+    """Four formats share five files; the two that pack their images are read by themselves."""
+    decoded = []
+    checked_size_hw.cache_clear()
+    monkeypatch.setattr(images_module, "check", lambda data: decoded.append(data) or check(data))
+    assert validate(make_dataset()).findings == []
+    assert len(decoded) == 5 * 3

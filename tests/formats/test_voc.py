@@ -1,3 +1,4 @@
+import json
 from io import BytesIO
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from pycocotools import mask as coco_mask
 from torchvision.datasets import VOCDetection, VOCSegmentation
 
 from tests.formats.conftest import CATEGORIES, make_annotation, make_sample, rectangle
@@ -70,12 +72,54 @@ def test_objects_are_numbered_as_in_the_xml_and_crowds_are_void(make_dataset):
 
 def test_annotations_say_where_they_come_from(make_dataset):
     root = ElementTree.parse(make_dataset("voc") / "Annotations" / "000000.xml").getroot()
-    ring = root.findall("object")[1]
-    found = {key: ring.findtext(key) for key in ("category_id", "origin", "z_order", "provenance")}
-    assert found == {
+    under, ring, copied = root.findall("object")
+    keys = ("category_id", "origin", "z_order", "instance_id", "source_id")
+    assert {key: ring.findtext(key) for key in keys} == {
         "category_id": "3", "origin": "pool", "z_order": "1",
-        "provenance": '{"prompt": "a photo of a cup", "seed": 7}',
+        "instance_id": "3-0-test", "source_id": "3-0-test",
     }  # fmt: skip
+    assert json.loads(ring.findtext("provenance")) == {"prompt": "a photo of a cup", "seed": 7}
+    assert json.loads(copied.findtext("provenance")) == {"background_id": "c", "annotation_id": 2}
+    assert copied.find("instance_id") is None and under.find("provenance") is None
+    assert root.findtext("source/background_id") == "b/../0.jpg"
+
+
+def test_amodal_masks_are_told_if_there_are_any(make_dataset):
+    """The ring's is the full rectangle of 12 x 10, of which 108 px are seen."""
+    root = ElementTree.parse(make_dataset("voc") / "Annotations" / "000000.xml").getroot()
+    under, ring, _ = root.findall("object")
+    assert coco_mask.area(json.loads(ring.findtext("amodal"))) == 120 and under.find("amodal") is None
+
+
+@pytest.mark.parametrize(
+    ("box", "truncated"),
+    [
+        pytest.param((1, 1, 30, 22), "0", id="inside"),
+        pytest.param((0, 5, 3, 3), "1", id="left"),
+        pytest.param((5, 0, 3, 3), "1", id="top"),
+        pytest.param((29, 5, 3, 3), "1", id="right"),
+        pytest.param((5, 21, 3, 3), "1", id="bottom"),
+    ],
+)
+def test_an_object_at_the_border_counts_as_truncated_and_a_covered_one_as_occluded(
+    make_dataset, box, truncated
+):
+    pair = [make_annotation(rectangle(*box)), make_annotation(rectangle(*box), visible_fraction=0.75,
+                                                              origin="background")]  # fmt: skip
+    dataset = make_dataset("voc", samples=[make_sample(0, pair)])
+    objects = ElementTree.parse(dataset / "Annotations" / "000000.xml").getroot().findall("object")
+    assert [entry.findtext("truncated") for entry in objects] == [truncated] * 2
+    assert [entry.findtext("occluded") for entry in objects] == ["0", "1"]
+
+
+def test_ids_that_xml_cannot_hold_do_not_break_the_file(make_dataset):
+    odd = make_annotation(rectangle(2, 2, 3, 3), origin="copied", source_id='<&"\x00>/../ü#7')
+    dataset = make_dataset("voc", samples=[make_sample(0, [odd], background_id="]]>\x01&")])
+    root = ElementTree.parse(dataset / "Annotations" / "000000.xml").getroot()
+    assert root.findtext("object/source_id") == '<&"\ufffd>/../ü#7'
+    assert root.findtext("source/background_id") == "]]>\ufffd&"
+    told = json.loads(root.findtext("object/provenance"))  # JSON writes characters as ASCII: nothing is lost
+    assert told == {"background_id": '<&"\x00>/../ü', "annotation_id": 7}
 
 
 def test_where_masks_overlap_the_later_object_is_on_top():

@@ -21,6 +21,11 @@ def test_dataset_loads_with_webdataset(make_dataset):
         assert entry["jpg"].shape == (24, 32, 3)
         record = entry["json"]
         assert record.pop("file_name") == f"{entry['__key__']}.jpg"
+        told = [annotation.pop("instance_id", None) for annotation in record["annotations"]]
+        assert told == [a.source_id if a.origin == "pool" else None for a in sample.annotations]
+        for annotation in record["annotations"]:
+            if annotation["origin"] == "copied":
+                assert annotation.pop("provenance") == {"background_id": "c", "annotation_id": 2}
         assert sample_from_json(record) == sample
     names = {
         category["id"]: category["name"] for category in read_json(dataset / "categories.json")["categories"]

@@ -20,6 +20,7 @@ from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats.contract import Add, DatasetSpec, Format, categories_to_json, image_files
 from xpaste_ray.formats.findings import Finding
 from xpaste_ray.formats.images import image_name
+from xpaste_ray.formats.origins import told_origin
 from xpaste_ray.formats.shards import Fragment, Polygons, Shard
 from xpaste_ray.runs import aside_of, read_json
 from xpaste_ray.samples import Annotation, Sample
@@ -60,13 +61,9 @@ def annotation_entry(image_id: int, annotation: Annotation, polygons: list[list[
         "visible_fraction": annotation.visible_fraction,
         "z_order": annotation.z_order,
     }
-    if annotation.origin == "pool":
-        entry["instance_id"] = annotation.source_id
     if annotation.amodal is not None:
         entry["amodal_segmentation"] = annotation.amodal
-    if annotation.provenance is not None:
-        entry["provenance"] = dict(annotation.provenance)
-    return entry
+    return entry | told_origin(annotation)
 
 
 def annotation_entries(sample: Sample, polygons: Polygons | None) -> list[Entry]:

@@ -1,7 +1,7 @@
 """From one written dataset to another in other formats. Images are copied as they are, byte by byte."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.formats.contract import SPEC_FILE, DatasetSpec, has_spec, read_spec
 from xpaste_ray.formats.dataset import Advance, finish, missing_shards, read_images, write_shard
+from xpaste_ray.formats.losses import losses
 from xpaste_ray.formats.shards import Shard, read_fragment
 from xpaste_ray.runs import open_run, remove_asides, write_whole
 
@@ -44,6 +45,25 @@ def convert(
             if advance:
                 advance(len(shard.indices))
         return finish(out, wanted)
+
+
+def conversion_notes(source: Path, formats: Sequence[FormatName], polygons: bool = False) -> list[str]:
+    """What a conversion leaves behind, a line each. ConfigError if `source` is no finished dataset."""
+    given = read_spec(source)
+    wanted = converted_spec(given, formats, polygons)
+    samples = (sample for shard in given.shards for sample in read_fragment(source, shard).samples)
+    notes = [_lost_line(name, counts) for name, counts in losses(samples, wanted.formats).items()]
+    if (polygons or given.wants_polygons) and not wanted.wants_polygons:
+        if {"coco", "lvis"}.isdisjoint(formats):
+            notes.append("polygons are for coco and lvis files: the other formats have masks of their own")
+        else:
+            notes.append("the source's polygons become RLE: give --polygons to keep them")
+    return notes
+
+
+def _lost_line(name: FormatName, counts: Mapping[str, int]) -> str:
+    what = ", ".join(f"{what} ({count})" for what, count in counts.items())
+    return f"{name} has no room for {what}: only the dataset's fragments hold them"
 
 
 def converted_spec(given: DatasetSpec, formats: Sequence[FormatName], polygons: bool) -> DatasetSpec:

@@ -1,14 +1,13 @@
-"""Image files: how they are encoded, what they are called, and what their headers say."""
+"""Image files: how they are encoded, what they are called, and whether they are whole."""
 
 import threading
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
+from functools import lru_cache
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from xpaste_ray.backgrounds.decode import check
 from xpaste_ray.config import ImageFormat, Subsampling
 from xpaste_ray.errors import ConfigError
 
@@ -80,10 +79,11 @@ def image_name(index: int, encoding: ImageEncoding) -> str:
     return sample_name(index) + encoding.suffix
 
 
-def header_size_hw(source: Path | bytes) -> tuple[int, int]:
-    """(height, width) from the image's header; no pixel is decoded. OSError if it has none."""
-    try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return image.height, image.width
-    except Image.DecompressionBombError as error:
-        raise OSError(f"its header announces too many pixels: {error}") from None
+@lru_cache(maxsize=1)  # an image of several formats is decoded once
+def checked_size_hw(data: bytes) -> tuple[int, int]:
+    """(height, width) as stored, of a JPEG, PNG or WebP file of which every pixel is there.
+
+    A header alone would not tell: of a file cut in half it is whole, and readers fill the rest with grey.
+    RowError with `check`'s reasons.
+    """
+    return check(data).size_hw

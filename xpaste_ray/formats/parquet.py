@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from xpaste_ray.formats.contract import Add, DatasetSpec, Format, categories_to_json
 from xpaste_ray.formats.findings import Finding, check_file_names
 from xpaste_ray.formats.images import image_name
+from xpaste_ray.formats.origins import told_origin
 from xpaste_ray.formats.rules import check_sample_image
 from xpaste_ray.formats.shards import Fragment, Shard
 from xpaste_ray.runs import write_json, write_parquet
@@ -75,7 +76,8 @@ def _row(sample: Sample, image: bytes, spec: DatasetSpec) -> dict[str, Any]:
 
 
 def _object(annotation: Annotation) -> dict[str, Any]:
-    provenance = annotation.provenance
+    origin = told_origin(annotation)
+    provenance = origin.get("provenance")
     return {
         "category_id": annotation.category_id,
         "bbox": annotation.bbox,
@@ -84,11 +86,11 @@ def _object(annotation: Annotation) -> dict[str, Any]:
         "segmentation": annotation.segmentation,
         "origin": annotation.origin,
         "source_id": annotation.source_id,
-        "instance_id": annotation.source_id if annotation.origin == "pool" else None,
+        "instance_id": origin.get("instance_id"),
         "visible_fraction": annotation.visible_fraction,
         "z_order": annotation.z_order,
         "amodal": annotation.amodal,
-        "provenance": None if provenance is None else json.dumps(dict(provenance)),
+        "provenance": None if provenance is None else json.dumps(provenance),
     }
 
 

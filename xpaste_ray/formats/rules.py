@@ -7,13 +7,13 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from xpaste_ray.errors import RowError
 from xpaste_ray.formats.findings import Finding
-from xpaste_ray.formats.images import header_size_hw
+from xpaste_ray.formats.images import checked_size_hw
 from xpaste_ray.formats.rle import rle_runs
 from xpaste_ray.formats.shards import Polygons
 from xpaste_ray.samples import Annotation, Sample
 
-_NOT_AN_IMAGE = (OSError, ValueError, SyntaxError, ArithmeticError)
 Broken = tuple[str, str]  # rule and text
 
 
@@ -25,18 +25,26 @@ def check_sample_image(source: Path | bytes, name: str, sample: Sample) -> Itera
 def check_image(
     source: Path | bytes, name: str, image_id: int | str | None, size_hw: tuple[int, int]
 ) -> Iterator[Finding]:
-    """The image is there, its header is readable and its size is the record's."""
+    """The image is there, decodes to its last pixel, and its size is the record's."""
     try:
-        found = header_size_hw(source)
+        found = checked_size_hw(source if isinstance(source, bytes) else source.read_bytes())
     except FileNotFoundError:
         yield Finding(rule="image_missing", text=f"{name} is missing", image_id=image_id)
-    except _NOT_AN_IMAGE as error:
-        text = f"{name} is not a readable image ({type(error).__name__})"
-        yield Finding(rule="image_unreadable", text=text, image_id=image_id)
+    except (OSError, RowError) as error:
+        rule, text = _unreadable(error)
+        yield Finding(rule=rule, text=f"{name} {text}", image_id=image_id)
     else:
         if found != size_hw:
             text = f"{name} is {found[1]} x {found[0]}, its record says {size_hw[1]} x {size_hw[0]}"
             yield Finding(rule="image_size", text=text, image_id=image_id)
+
+
+def _unreadable(error: OSError | RowError) -> Broken:
+    if isinstance(error, RowError):
+        if error.reason == "truncated":
+            return "image_truncated", "ends before its last pixel"
+        return "image_unreadable", f"is not a readable JPEG, PNG or WebP image ({error})"
+    return "image_unreadable", f"cannot be read ({error.strerror})"
 
 
 def check_sample(

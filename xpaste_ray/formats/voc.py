@@ -9,7 +9,11 @@ ImageSets/{Main,Segmentation}/train.txt
 0 is background and 255 void: crowds become void, as far as no object covers them, and are no objects.
 Values that do not fit below 255 (an image with more than 254 objects, a dataset with more than 254
 categories) make that PNG 16-bit greyscale, with void 65535. Where masks overlap, the later object is on
-top. Characters that XML cannot hold become U+FFFD. After VOC's own elements of an object stand ours.
+top. Characters that XML cannot hold become U+FFFD.
+
+`truncated`: the box touches the image's border, so the object may go on beyond it; nothing better is known
+of objects that were there before. `occluded`: something covers a part of it. After VOC's own elements of
+an object stand ours; `provenance` and `amodal` (COCO's RLE) are JSON text.
 """
 
 import json
@@ -30,6 +34,7 @@ from PIL import Image
 from xpaste_ray.formats.contract import Add, DatasetSpec, Format, image_files
 from xpaste_ray.formats.findings import Finding, check_file_names
 from xpaste_ray.formats.images import image_name, sample_name
+from xpaste_ray.formats.origins import told_origin
 from xpaste_ray.formats.rle import decode_in_box
 from xpaste_ray.formats.shards import Fragment, Shard
 from xpaste_ray.runs import write_whole
@@ -127,7 +132,8 @@ def annotation_xml(sample: Sample, class_of: dict[int, int], spec: DatasetSpec) 
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<annotation>\n'
         f"<folder>VOC2012</folder>\n<filename>{image_name(sample.index, spec.encoding)}</filename>\n"
-        "<source><database>xpaste_ray</database></source>\n"
+        f"<source><database>xpaste_ray</database>"
+        f"<background_id>{_text(sample.background_id)}</background_id></source>\n"
         f"<size><width>{sample.width}</width><height>{sample.height}</height><depth>3</depth></size>\n"
         f"<segmented>1</segmented>\n{objects}</annotation>\n"
     )
@@ -142,15 +148,26 @@ def _object_xml(annotation: Annotation, name: str) -> str:
         "visible_fraction": annotation.visible_fraction,
         "z_order": annotation.z_order,
     }
-    if annotation.provenance is not None:
-        elements["provenance"] = _text(json.dumps(dict(annotation.provenance)))
+    origin = told_origin(annotation)
+    if "instance_id" in origin:
+        elements["instance_id"] = _text(origin["instance_id"])
+    for key, value in (("provenance", origin.get("provenance")), ("amodal", annotation.amodal)):
+        if value is not None:
+            elements[key] = _text(json.dumps(value))
     ours = "".join(f"<{key}>{value}</{key}>" for key, value in elements.items())
     return (
-        f"<object><name>{_text(name)}</name><pose>Unspecified</pose><truncated>0</truncated>"
+        f"<object><name>{_text(name)}</name><pose>Unspecified</pose>"
+        f"<truncated>{int(_touches_border(annotation))}</truncated>"
         f"<occluded>{int(annotation.visible_fraction < 1)}</occluded><difficult>0</difficult>"
         f"<bndbox><xmin>{left + 1}</xmin><ymin>{top + 1}</ymin>"
         f"<xmax>{left + width}</xmax><ymax>{top + height}</ymax></bndbox>{ours}</object>\n"
     )
+
+
+def _touches_border(annotation: Annotation) -> bool:
+    left, top, width, height = annotation.bbox
+    image_height, image_width = annotation.segmentation["size"]
+    return min(left, top) == 0 or left + width == image_width or top + height == image_height
 
 
 def _text(value: str) -> str:

@@ -3,7 +3,8 @@
 shard-00000000-00000024.tar   000000.jpg, 000000.json, 000001.jpg, ...
 categories.json               what the category ids mean
 
-A sample's JSON is the record of `samples` with the image's `file_name`. Members have a fixed time,
+A sample's JSON is the record of `samples` with the image's `file_name` and each annotation's
+`instance_id`. Members have a fixed time,
 owner and mode, so that the same samples give the same tar.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 from xpaste_ray.formats.contract import Add, DatasetSpec, Format, categories_to_json
 from xpaste_ray.formats.findings import Finding, check_file_names
 from xpaste_ray.formats.images import image_name, sample_name
+from xpaste_ray.formats.origins import told_origin
 from xpaste_ray.formats.rules import check_sample_image
 from xpaste_ray.formats.shards import Fragment, Shard
 from xpaste_ray.runs import write_json, write_whole
@@ -31,7 +33,11 @@ def tar_name(shard: Shard) -> str:
 
 
 def record(sample: Sample, spec: DatasetSpec) -> dict[str, Any]:
-    return {"file_name": image_name(sample.index, spec.encoding), **sample_to_json(sample)}
+    """The sample's JSON."""
+    value = {"file_name": image_name(sample.index, spec.encoding), **sample_to_json(sample)}
+    pairs = zip(value["annotations"], sample.annotations, strict=True)
+    value["annotations"] = [entry | told_origin(annotation) for entry, annotation in pairs]
+    return value
 
 
 def write_shard(

@@ -6,7 +6,8 @@ data.yaml               train, val, names
 
 The class is the category's position in the dataset's list. One line holds one ring, so several parts of
 a mask, and its holes, are joined by bridges, as the format's usual converter from COCO does. Crowds are
-left out. `val` names the training images, because trainers insist on it: point it at real ones.
+left out, and a line has no room for where its object comes from: the dataset's fragments say it, in the
+order of the lines. `val` names the training images, because trainers insist on it: point it at real ones.
 `data.yaml` has no `path`: its readers then take the folder that the file lies in, and a relative path
 they would look for in the current folder.
 """
