@@ -22,6 +22,22 @@ def test_options_that_the_preset_leaves_out_can_be_set():
 
 
 # What the papers and their code say, see each preset's comments.
+EMPASTE = {
+    "instances": (4, 4),
+    "canvas.size_hw": (512, 512),
+    "canvas.fit": "resize",
+    "background_draw": "in-turn",
+    "draw": "source-image",
+    "size.rule": "object",
+    "size.factor": (0.3, 1.0),
+    "size.min_side_px": 1,
+    "size.min_cutout_area_px": 700,
+    "place.rule": "inside",
+    "flip_probability": 0,
+    "rotation_deg": 30,
+    "blend": ("gaussian",),
+    "category.rule": "uniform",
+}
 PUBLISHED = {
     "xpaste": {
         "instances": (0, 19),
@@ -37,29 +53,28 @@ PUBLISHED = {
         "canvas.fit": "lsj",
         "canvas.scale": (0.1, 2.0),
         "canvas.size_hw": (640, 640),
+        "size.min_side_px": 5,
+        "size.min_cutout_area_px": 0,
+        "mask_rate": 1.0,
     },
     "xpaste-summary": {
         "instances": (0, 10),
         "size.pixels": (32, 256),
         "size.aspect": (0.5, 2.0),
         "colour.match": (0.2, 0.2),
+        "size.rule": "pixels",
+        "size.min_side_px": 5,
         "category.rule": "frequency",
+        "category.weights": {"r": 1, "c": 10, "f": 100},
+        "count": 100_000,
     },
-    "empaste-voc": {
-        "instances": (4, 4),
-        "canvas.size_hw": (512, 512),
-        "canvas.fit": "resize",
-        "draw": "source-image",
-        "size.rule": "object",
-        "size.factor": (0.3, 1.0),
-        "rotation_deg": 30,
-        "blend": ("gaussian",),
-        "category.rule": "uniform",
-    },
+    "empaste-voc": EMPASTE,
+    "empaste-coco": EMPASTE,
+    "demo": {"category.rule": "balanced", "flip_probability": 0.5, "size.min_side_px": 5},
 }
 
 
-@pytest.mark.parametrize("preset", PUBLISHED)
+@pytest.mark.parametrize("preset", preset_names())
 def test_presets_hold_the_published_numbers(preset):
     compose = load(DatasetSettings, preset).compose
     for path, value in PUBLISHED[preset].items():
@@ -93,6 +108,11 @@ def test_overrides_are_yaml_values():
         ("compose.instances=[5, 2]", r"instances: must be \[low, high\] with low <= high, got \[5, 2\]"),
         ("compose.flip_probability=.nan", "compose.flip_probability"),
         ("compose.size.rule=circle", "size.rule=circle and place.rule=space-maximize need each other"),
+        ("compose.size.circle_factor=[0.5, 1.5]", "compose.size.circle_factor"),
+        (
+            "compose.size={rule: pixels, pixels: [100, 120], aspect: [1.5, 2]}",
+            r"compose.size: no rectangle with both sides in pixels=\[100.0, 120.0\] has an aspect ratio",
+        ),
         ("compose.category.rule=weights", "compose.category: rule=weights needs weights"),
         ("compose.category.weights={banana: 2}", "compose.category: rule=balanced takes no weights"),
         ("compose.category={rule: frequency, weights: {x: 1}}", "are for r, c and f, got \\['x'\\]"),

@@ -172,37 +172,54 @@ class SizeSettings(_Section):
     prior: the category's share of the image's side, drawn from `table` ("lvis" or a JSON file as
     `xpaste sizes fit` writes), clipped to [min_px, max_fraction], aspect ratio times `aspect_jitter`;
     object: `factor` times its own size; image: longer side `factor` times the image's shorter side;
-    pixels: longer side in `pixels`, aspect ratio (width / height) kept within `aspect`; circle: fills
-    the free circle that `place.rule=space-maximize` finds.
+    pixels: both sides in `pixels`, aspect ratio (width / height) moved into `aspect`, the longer side
+    uniform over what that leaves; circle: `circle_factor` times what fills the free circle that
+    `place.rule=space-maximize` finds.
+
+    Cut-outs of a smaller box than `min_cutout_area_px` (in the pool) are skipped, and whatever would be
+    pasted with a side below `min_side_px`, or as large as the canvas.
     """
 
     rule: Literal["prior", "object", "image", "pixels", "circle"]
-    table: str = "lvis"
+    table: str = "lvis"  # X-Paste, stage G
     min_px: Annotated[float, Field(gt=0)] = 10.0  # X-Paste, stage G
     max_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5  # X-Paste, stage G
     aspect_jitter: PositiveRange = (0.8, 1.2)  # X-Paste, stage G
     factor: PositiveRange = (0.3, 1.0)  # EM-Paste, Random Paste
+    circle_factor: FractionRange = (1.0, 1.0)  # EM-Paste, Algorithm 2: r1 / r2, no less
     pixels: PositiveRange = (32, 256)  # X-Paste's summary
     aspect: PositiveRange = (0.5, 2.0)  # X-Paste's summary
-    min_side_px: PositiveInt = 5  # X-Paste, stage G: smaller ones are skipped
+    min_side_px: PositiveInt = 5  # X-Paste, stage G
+    min_cutout_area_px: Annotated[int, Field(ge=0)] = 0  # X-Paste has none; EM-Paste's presets say 700
+
+    @model_validator(mode="after")
+    def _pixels_reach_aspect(self) -> "SizeSettings":
+        low, high = self.pixels
+        if self.aspect[0] > high / low or self.aspect[1] < low / high:
+            raise ValueError(
+                f"no rectangle with both sides in pixels={list(self.pixels)} has an aspect ratio in "
+                f"{list(self.aspect)}"
+            )
+        return self
 
 
 class PlaceSettings(_Section):
     """Where. centre: its centre anywhere, parts outside are cut off; inside: wholly inside;
-    space-maximize: at the centre of the largest free circle. A placement of which less than
-    `min_inside_fraction` (of its rectangle) would lie inside is skipped."""
+    space-maximize: at the centre of the largest free circle. By rule centre, a placement of which less
+    than `min_inside_fraction` (of its rectangle) would lie inside is skipped."""
 
     rule: Literal["centre", "inside", "space-maximize"]
-    min_inside_fraction: Fraction = 0.0
+    min_inside_fraction: Fraction = 0.0  # X-Paste, stage H: none is too little
 
 
 class ColourSettings(_Section):
     """jitter: largest change of brightness, contrast, saturation (factors) and hue (turns), applied
     with `probability`; match: how far brightness and contrast move toward the background's."""
 
+    # X-Paste, stage H: off, and 0.2 each where it is on
     jitter: tuple[Fraction, Fraction, Fraction, Annotated[float, Field(ge=0, le=0.5)]] = (0, 0, 0, 0)
-    probability: Fraction = 0.5
-    match: tuple[Fraction, Fraction] = (0, 0)
+    probability: Fraction = 0.5  # X-Paste, stage H: ColorJitter's p
+    match: tuple[Fraction, Fraction] = (0, 0)  # X-Paste has none; its summary's 0.2 is in that preset
 
 
 class OcclusionSettings(_Section):
@@ -211,7 +228,7 @@ class OcclusionSettings(_Section):
     more than 300 px remain. An empty mask never stays."""
 
     rule: Literal["visible-fraction", "xpaste"]
-    min_visible_fraction: Fraction = 0.0
+    min_visible_fraction: Fraction = 0.0  # ours: neither paper has such a rule; the presets choose
 
 
 FormatName = Literal["coco", "lvis", "yolo", "voc", "webdataset", "parquet"]
@@ -245,6 +262,7 @@ class ComposeSettings(_Section):
     folder, or a colour ("black", "#808080"). background_images: where a JSON file's images are, if not
     beside it; background_column: the Parquet column that holds them.
 
+    background_draw: `random`, or `in-turn`: sample i takes background i, and begins again after the last.
     copy_rule: `pool` instances, objects of another annotated background (`self`), `both`, or `p:x` (self
     with probability x, else pool). layout: `free`, or `reference`: the layout of another annotated
     background. draw: `instance`, or `source-image` (all instances that were cut from one image).
@@ -257,19 +275,22 @@ class ComposeSettings(_Section):
     exclude_categories: tuple[str, ...] = ()
     count: PositiveInt
     samples_per_shard: PositiveInt
+    background_draw: Literal["random", "in-turn"] = "random"  # ours; EM-Paste's code takes them in turn
     canvas: CanvasSettings
     instances: CountRange
     category: CategoryRuleSettings
-    draw: Literal["instance", "source-image"] = "instance"
-    copy_rule: Annotated[str, Field(pattern=r"^(pool|self|both|p:(0(\.\d+)?|1(\.0+)?))$")] = "pool"
-    layout: Literal["free", "reference"] = "free"
+    draw: Literal["instance", "source-image"] = "instance"  # X-Paste, stage F; source-image is EM-Paste's
+    copy_rule: Annotated[str, Field(pattern=r"^(pool|self|both|p:(0(\.\d+)?|1(\.0+)?))$")] = (
+        "pool"  # X-Paste, syn_copy
+    )
+    layout: Literal["free", "reference"] = "free"  # X-Paste's shipped configurations
     size: SizeSettings
     place: PlaceSettings
     flip_probability: Fraction
-    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0  # X-Paste, stage H: off
     colour: ColourSettings = ColourSettings()
     blend: tuple[Blend, ...]
-    mask_rate: Annotated[float, Field(ge=0.5, le=2)] = 1.0
+    mask_rate: Annotated[float, Field(ge=0.5, le=2)] = 1.0  # X-Paste: masks as they are
     occlusion: OcclusionSettings
     output: OutputSettings
 

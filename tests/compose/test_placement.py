@@ -4,24 +4,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpaste_ray.compose.placement import (
+    Circle,
     anywhere,
+    corner_or_problem,
     enclosing_circle,
     inside,
     inside_fraction,
     largest_free_circle,
+    scale_to_fit,
 )
+from xpaste_ray.config import PlaceSettings
 
 SIDES = st.tuples(st.integers(1, 60), st.integers(1, 60))
 PLACES = st.tuples(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
 
 
-@given(PLACES, SIDES, SIDES)
-def test_inside_lies_inside_or_is_centred(places, size_hw, canvas_hw):
-    for start, size, canvas in zip(inside(places, size_hw, canvas_hw), size_hw, canvas_hw, strict=True):
-        if size <= canvas:
-            assert start >= 0 and start + size <= canvas
-        else:
-            assert abs((start + size / 2) - canvas / 2) <= 0.5
+@given(PLACES, SIDES, SIDES, st.integers(0, 9))
+def test_inside_lies_wholly_inside_or_is_too_large(places, size_hw, canvas_hw, reach):
+    found = corner_or_problem(places, size_hw, canvas_hw, PlaceSettings(rule="inside"), reach)
+    fits = all(size + 2 * reach <= canvas for size, canvas in zip(size_hw, canvas_hw, strict=True))
+    assert (found != "too_large") is fits
+    for start, size, canvas in zip(found, size_hw, canvas_hw, strict=True) if fits else ():
+        assert reach <= start and start + size + reach <= canvas
 
 
 def test_inside_reaches_every_corner_alike():
@@ -85,3 +89,25 @@ def test_enclosing_circle_of_a_square():
 
 def test_nothing_has_no_enclosing_circle():
     assert enclosing_circle(np.zeros((3, 3), np.uint8)) is None
+
+
+@pytest.mark.parametrize(("least", "found"), [(0.5, (-2, 1)), (0.51, "cut_by_border")])
+def test_least_share_inside_by_hand(least, found):
+    """A 4 x 4 rectangle about the middle of the upper edge of 10 x 6: half of it."""
+    settings = PlaceSettings(rule="centre", min_inside_fraction=least)
+    assert corner_or_problem((0.0, 0.5), (4, 4), (10, 6), settings) == found
+
+
+@pytest.mark.parametrize(
+    ("rate", "scale"),
+    [
+        pytest.param(0.5, 2.0, id="eroded"),
+        pytest.param(1.0, 2.0, id="as it is: 20 / 10"),
+        pytest.param(2.0, (20 - 2**0.5) / (10 + 15 / 2**0.5), id="dilated by half of 15 to each side"),
+    ],
+)
+def test_scale_to_a_circle_by_hand(rate, scale):
+    """A margin of 2 px in a circle of 22; an own circle of 10 around 15 x 16."""
+    free, own = Circle((50, 50), 22.0), Circle((8, 8), 10.0)
+    assert scale_to_fit(free, own, (15, 16), rate) == pytest.approx(scale)
+    assert scale_to_fit(Circle((0, 0), 1.5), own, (15, 16), rate) == 0

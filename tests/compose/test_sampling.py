@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import chisquare
 
 from tests.conftest import CATEGORIES
+from xpaste_ray.categories import lvis_categories, pick_categories
 from xpaste_ray.compose.sampling import InstanceSampler
 from xpaste_ray.config import CategoryRuleSettings
 from xpaste_ray.errors import ConfigError
@@ -33,6 +34,20 @@ def test_categories_are_drawn_by_the_rule(make_pool, rule, shares):
     pool = make_pool(COUNTS)
     drawn = Counter(pool.category_id(row) for row in _draw(pool, **rule))
     assert chisquare([drawn[c] for c in (BANANA, FROG, LION)], np.array(shares) * 4000).pvalue > 1e-4
+
+
+def test_rare_common_and_frequent_categories_are_drawn_by_their_weights(make_pool, monkeypatch):
+    """One of each, 1 : 10 : 100 as in `xpaste-summary`; how many instances they have does not matter."""
+    chosen = pick_categories(lvis_categories(), ["apricot", "banana", "frog"])
+    assert [category.frequency for category in chosen] == ["r", "f", "c"]
+    monkeypatch.setattr("tests.conftest.CATEGORIES", chosen)
+    pool = make_pool({"apricot": 3, "frog": 1, "banana": 2})
+    weights = {"r": 1, "c": 10, "f": 100}
+    drawn = Counter(pool.category_id(row) for row in _draw(pool, 11_100, rule="frequency", weights=weights))
+    found = [drawn[category.id] for category in chosen]
+    assert chisquare(found, [100, 10_000, 1000]).pvalue > 1e-4
+    none = Counter(pool.category_id(row) for row in _draw(pool, rule="frequency", weights={"r": 0}))
+    assert set(none) == {category.id for category in chosen[1:]}
 
 
 def test_instances_of_a_category_are_drawn_uniformly(make_pool):

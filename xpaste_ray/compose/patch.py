@@ -41,6 +41,12 @@ def turned_point_yx(point_yx: tuple[float, float], size_hw: SizeHW, angle_deg: f
     return y * cos - x * sin + height / 2, x * cos + y * sin + width / 2
 
 
+def mask_reach_px(size_hw: SizeHW, mask_rate: float) -> int:
+    """How far a dilated mask reaches out of its rectangle at most, up, down and sideways; 0 if it is not
+    dilated. size_hw: the rectangle's, after turning."""
+    return _kernel_side(size_hw, mask_rate) // 2 if mask_rate > 1 else 0
+
+
 def make_patch(rgba: np.ndarray, placement: Placement, mask_rate: float) -> Patch:
     """Resize, mirror, turn, grow or shrink the mask. rgba: (h, w, 4) uint8, not modified."""
     rgba = resize_cutout(rgba, placement.size_hw)
@@ -128,15 +134,20 @@ def _turn(rgba: np.ndarray, angle_deg: float) -> np.ndarray:
 def _with_mask_changed(patch: Patch, rate: float) -> Patch:
     """Dilate or erode alpha and mask by a square of |rate - 1| of the shorter side. Source: X-Paste's
     dilation study."""
-    side = int(abs(rate - 1) * min(patch.mask.shape) + 1e-9)
+    height, width = patch.mask.shape
+    side = _kernel_side((height, width), rate)
     if side < 2:
         return patch
     kernel = np.ones((side, side), np.uint8)
     if rate > 1:
-        patch = with_margin(patch, side // 2)
+        patch = with_margin(patch, mask_reach_px((height, width), rate))
     change = cv2.dilate if rate > 1 else cv2.erode
     alpha, mask = (
         change(plane, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         for plane in (patch.alpha, patch.mask)
     )
     return replace(patch, alpha=alpha, mask=mask)
+
+
+def _kernel_side(size_hw: SizeHW, rate: float) -> int:
+    return int(abs(rate - 1) * min(size_hw) + 1e-9)

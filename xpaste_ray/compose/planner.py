@@ -7,51 +7,52 @@ import numpy as np
 
 from xpaste_ray.backgrounds import Backgrounds
 from xpaste_ray.compose.looks import Look, draw_looks
-from xpaste_ray.compose.patch import make_patch, turned_point_yx, turned_size_hw
+from xpaste_ray.compose.patch import make_patch, mask_reach_px, turned_point_yx, turned_size_hw
 from xpaste_ray.compose.placement import (
     Circle,
-    anywhere,
+    corner_or_problem,
     enclosing_circle,
-    inside,
-    inside_fraction,
     largest_free_circle,
+    scale_to_fit,
 )
 from xpaste_ray.compose.plan import Copied, PastePlan, Placement, SizeHW, View
 from xpaste_ray.compose.sampling import InstanceSampler
-from xpaste_ray.compose.sizes import draw_size_hw, load_size_table, size_problem
+from xpaste_ray.compose.sizes import cutout_problem, draw_size_hw, load_size_table, size_problem
 from xpaste_ray.compose.views import copied_annotations, draw_view, show_masks
 from xpaste_ray.config import ComposeSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool import Pool
 from xpaste_ray.rng import rng_for
 
-_MARGIN_PX = 2.0  # resampling spreads a cut-out's edge by a pixel, and its corner is rounded to one
 _LAYOUT_SCALE = (0.8, 1.0)  # X-Paste, `reference`
+_MOST_COPIED = 99  # X-Paste, `self_copy`
 
 
 class Planner:
     """Makes plans. Plan number i depends on the arguments and i alone, not on any other plan."""
 
     def __init__(self, pool: Pool, backgrounds: Backgrounds, settings: ComposeSettings, seed: int) -> None:
-        """ConfigError if the pool is empty, or a rule needs annotated backgrounds and there are none."""
+        """ConfigError if the pool is empty, or a rule needs other annotated backgrounds than the sample's
+        own and there may be none."""
         self._pool, self._backgrounds, self._settings, self._seed = pool, backgrounds, settings, seed
         self._sampler = InstanceSampler(pool, settings.category, settings.draw)
         self._sizes = load_size_table(settings.size.table)
-        annotated = settings.copy_rule != "pool" or settings.layout == "reference"
-        if annotated and not len(backgrounds.annotated_rows):
+        annotated = len(backgrounds.annotated_rows)
+        if annotated < 2 and (settings.copy_rule != "pool" or settings.layout == "reference"):
             raise ConfigError(
                 f"copy_rule={settings.copy_rule}, layout={settings.layout} take objects and layouts from "
-                "annotated backgrounds and these have none: give a COCO or LVIS file as backgrounds"
+                f"another annotated background than the sample's own, and {annotated} of these have "
+                "annotations: give a COCO or LVIS file as backgrounds with at least two such images"
             )
         self._circles: dict[int, Circle | None] = {}
 
     def plan(self, sample: int) -> PastePlan:
         rng = rng_for(self._seed, "plan", sample)
         settings, backgrounds = self._settings, self._backgrounds
-        row = int(rng.integers(len(backgrounds)))
+        row = self._background(rng, sample)
         view = draw_view(rng, backgrounds.size_hw(row), settings.canvas)
         from_pool, copies = self._what_to_paste(rng)
-        copied = self._copied(rng_for(self._seed, "copied", sample)) if copies else None
+        copied = self._copied(rng_for(self._seed, "copied", sample), row) if copies else None
         canvas_hw = view.size_hw
         if copied:  # as in X-Paste's self_copy, the canvas holds both views
             (height, width), (other_height, other_width) = view.size_hw, copied.view.size_hw
@@ -59,7 +60,7 @@ class Planner:
         placements: list[Placement] = []
         skipped: list[str] = []
         if from_pool:
-            for outcome in self._placements(rng, row, view, copied, canvas_hw):
+            for outcome in self._placements(rng, row, view, copied):
                 if isinstance(outcome, str):
                     skipped.append(outcome)
                 else:
@@ -76,6 +77,10 @@ class Planner:
             skipped=tuple(skipped),
         )
 
+    def _background(self, rng: np.random.Generator, sample: int) -> int:
+        drawn = int(rng.integers(len(self._backgrounds)))
+        return sample % len(self._backgrounds) if self._settings.background_draw == "in-turn" else drawn
+
     def _what_to_paste(self, rng: np.random.Generator) -> tuple[bool, bool]:
         """Whether pool instances, and whether objects of another background are pasted."""
         rule = self._settings.copy_rule
@@ -84,23 +89,38 @@ class Planner:
             return not copies, copies
         return rule != "self", rule != "pool"
 
-    def _copied(self, rng: np.random.Generator) -> Copied | None:
-        """k objects of one annotated background, k uniform in 0 .. all (X-Paste, 1.11)."""
-        rows = self._backgrounds.annotated_rows
-        row = int(rows[rng.integers(len(rows))])
-        view = draw_view(rng, self._backgrounds.size_hw(row), self._settings.canvas)
-        ids = [a.id for a in self._backgrounds.annotations(row) if not a.iscrowd]
-        chosen = rng.permutation(len(ids))[: rng.integers(len(ids) + 1)]
+    def _another(self, rng: np.random.Generator, row: int) -> int:
+        """A uniform annotated background that is not `row`."""
+        annotated = self._backgrounds.annotated_rows  # ascending
+        own = int(np.searchsorted(annotated, row))
+        is_annotated = own < len(annotated) and int(annotated[own]) == row
+        drawn = int(rng.integers(len(annotated) - is_annotated))
+        return int(annotated[drawn + (is_annotated and drawn >= own)])
+
+    def _copied(self, rng: np.random.Generator, row: int) -> Copied | None:
+        """k objects of one annotated background other than `row`, k uniform in 0 .. all, at most 99.
+
+        Source: X-Paste, `self_copy`.
+        """
+        other = self._another(rng, row)
+        view = draw_view(rng, self._backgrounds.size_hw(other), self._settings.canvas)
+        ids = [a.id for a in self._backgrounds.annotations(other) if not a.iscrowd]
+        count = rng.integers(min(len(ids), _MOST_COPIED) + 1)
+        chosen = rng.permutation(len(ids))[:count]
         if not len(chosen):
             return None
-        return Copied(self._backgrounds.id(row), view, tuple(ids[i] for i in sorted(chosen)))
+        return Copied(self._backgrounds.id(other), view, tuple(ids[i] for i in sorted(chosen)))
 
     def _placements(
-        self, rng: np.random.Generator, row: int, view: View, copied: Copied | None, canvas_hw: SizeHW
+        self, rng: np.random.Generator, row: int, view: View, copied: Copied | None
     ) -> Iterator[Placement | str]:
-        """A placement for every drawn instance, or the reason why it cannot be placed."""
+        """A placement for every drawn instance, or the reason why it cannot be placed.
+
+        Sizes and places are relative to the background's own view: what is copied comes after the pool's
+        instances, and only then the canvas may grow (X-Paste, `both`).
+        """
         if self._settings.layout == "reference":
-            yield from self._like_reference(rng, canvas_hw)
+            yield from self._like_reference(rng, row, view.size_hw)
             return
         low, high = self._settings.instances
         count = int(rng.integers(low, high + 1))
@@ -109,26 +129,33 @@ class Planner:
         rows = self._sampler.draw(rng, count, present)
         looks = draw_looks(rng, len(rows), self._settings)
         if self._settings.place.rule == "space-maximize":
-            yield from self._in_free_circles(rows, looks, self._occupied(row, view, copied, canvas_hw))
-            return
+            yield from self._in_free_circles(rng, rows, looks, self._occupied(row, view, copied))
+        else:
+            yield from self._one_by_one(rng, rows, looks, view.size_hw)
+
+    def _one_by_one(
+        self, rng: np.random.Generator, rows: Sequence[int], looks: Sequence[Look], canvas_hw: SizeHW
+    ) -> Iterator[Placement | str]:
+        """Each sized and placed by the rules, whatever else is there."""
         draws = rng.random((len(rows), 3)).tolist()
         normals = rng.standard_normal(len(rows)).tolist()
-        place = anywhere if self._settings.place.rule == "centre" else inside
-        min_inside = self._settings.place.min_inside_fraction
         for instance, look, (uniform, y, x), normal in zip(rows, looks, draws, normals, strict=True):
             category_id = self._pool.category_id(instance)
             own_hw = self._pool.size_hw(instance)
             usual = self._sizes.of(category_id)
             size_hw = draw_size_hw(own_hw, canvas_hw, self._settings.size, usual, normal, uniform)
-            if problem := size_problem(size_hw, canvas_hw, self._settings.size):
+            if problem := self._problem(instance, size_hw, canvas_hw):
                 yield problem
                 continue
             outer_hw = turned_size_hw(size_hw, look.angle_deg)
-            corner = place((y, x), outer_hw, canvas_hw)
-            if min_inside and inside_fraction(corner, outer_hw, canvas_hw) < min_inside:
-                yield "cut_by_border"
-                continue
-            yield self._placement(instance, size_hw, corner, look)
+            reach_px = mask_reach_px(outer_hw, self._settings.mask_rate)
+            corner = corner_or_problem((y, x), outer_hw, canvas_hw, self._settings.place, reach_px)
+            yield corner if isinstance(corner, str) else self._placement(instance, size_hw, corner, look)
+
+    def _problem(self, row: int, size_hw: SizeHW, canvas_hw: SizeHW) -> str | None:
+        """Why an instance is not pasted with this size, if it is not."""
+        settings = self._settings.size
+        return cutout_problem(self._pool.size_hw(row), settings) or size_problem(size_hw, canvas_hw, settings)
 
     def _placement(self, row: int, size_hw: SizeHW, corner: tuple[int, int], look: Look) -> Placement:
         return Placement(
@@ -143,18 +170,20 @@ class Planner:
             colour=look.colour,
         )
 
-    def _like_reference(self, rng: np.random.Generator, canvas_hw: SizeHW) -> Iterator[Placement | str]:
-        """The boxes of another annotated background, filled with instances of their categories.
+    def _like_reference(
+        self, rng: np.random.Generator, row: int, canvas_hw: SizeHW
+    ) -> Iterator[Placement | str]:
+        """The boxes of an annotated background other than `row`, filled with instances of their categories.
 
         The whole layout is scaled to fit times U(0.8, 1.0), and lies anywhere inside. Source: X-Paste,
         `reference`.
         """
         backgrounds = self._backgrounds
-        row = int(backgrounds.annotated_rows[rng.integers(len(backgrounds.annotated_rows))])
-        size_hw = backgrounds.size_hw(row)
+        other = self._another(rng, row)
+        size_hw = backgrounds.size_hw(other)
         scale = min(c / s for c, s in zip(canvas_hw, size_hw, strict=True)) * rng.uniform(*_LAYOUT_SCALE)
         shift = [u * (c - s * scale) for u, c, s in zip(rng.random(2), canvas_hw, size_hw, strict=True)]
-        boxes = [a for a in backgrounds.annotations(row) if not a.iscrowd]
+        boxes = [a for a in backgrounds.annotations(other) if not a.iscrowd]
         for annotation, look in zip(boxes, draw_looks(rng, len(boxes), self._settings), strict=True):
             instance = self._sampler.draw_of(rng, annotation.category_id)
             if instance is None:
@@ -162,7 +191,7 @@ class Planner:
                 continue
             x, y, width, height = annotation.bbox_xywh
             target_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
-            if problem := size_problem(target_hw, canvas_hw, self._settings.size):
+            if problem := self._problem(instance, target_hw, canvas_hw):
                 yield problem
                 continue
             outer_hw = turned_size_hw(target_hw, look.angle_deg)
@@ -170,34 +199,37 @@ class Planner:
             corner = (round(centre[0] - outer_hw[0] / 2), round(centre[1] - outer_hw[1] / 2))
             yield self._placement(instance, target_hw, corner, look)
 
-    def _occupied(self, row: int, view: View, copied: Copied | None, canvas_hw: SizeHW) -> np.ndarray:
-        """(H, W) uint8, 1 where the background's own or copied objects are."""
-        occupied = np.zeros(canvas_hw, np.uint8)
+    def _occupied(self, row: int, view: View, copied: Copied | None) -> np.ndarray:
+        """(H, W) uint8, 1 where the background's own or copied objects are; the view's size."""
+        occupied = np.zeros(view.size_hw, np.uint8)
         for _, mask in show_masks(self._backgrounds.annotations(row), view):
-            occupied[: mask.shape[0], : mask.shape[1]] |= mask
+            occupied |= mask
         if copied:
             for _, mask in show_masks(copied_annotations(copied, self._backgrounds), copied.view):
-                occupied[: mask.shape[0], : mask.shape[1]] |= mask
+                seen = mask[: view.size_hw[0], : view.size_hw[1]]
+                occupied[: seen.shape[0], : seen.shape[1]] |= seen
         return occupied
 
     def _in_free_circles(
-        self, rows: Sequence[int], looks: Sequence[Look], occupied: np.ndarray
+        self, rng: np.random.Generator, rows: Sequence[int], looks: Sequence[Look], occupied: np.ndarray
     ) -> Iterator[Placement | str]:
         """Space Maximize Paste (EM-Paste, Algorithm 2): nothing overlaps.
 
         The object's enclosing circle, turned with it, is centred on the largest free circle and fits
-        inside it. What is occupied afterwards is the object itself.
+        inside it, its dilated mask too. What is occupied afterwards is the object itself.
         """
         canvas_hw = (occupied.shape[0], occupied.shape[1])
-        for instance, look in zip(rows, looks, strict=True):
+        factors = rng.uniform(*self._settings.size.circle_factor, size=len(rows)).tolist()
+        for instance, look, factor in zip(rows, looks, factors, strict=True):
             free, own = largest_free_circle(occupied), self._circle(instance)
             if own is None:
                 yield "empty_mask"
                 continue
             own_hw = self._pool.size_hw(instance)
-            scale = max(0.0, free.radius - _MARGIN_PX) / own.radius
-            size_hw = (max(1, round(own_hw[0] * scale)), max(1, round(own_hw[1] * scale)))
-            if problem := size_problem(size_hw, canvas_hw, self._settings.size):
+            turned_hw = turned_size_hw(own_hw, look.angle_deg)
+            scale = factor * scale_to_fit(free, own, turned_hw, self._settings.mask_rate)
+            size_hw = (round(own_hw[0] * scale), round(own_hw[1] * scale))
+            if problem := self._problem(instance, size_hw, canvas_hw):
                 yield "no_room" if problem == "too_small" else problem
                 continue
             placement = self._placement(instance, size_hw, (0, 0), look)
@@ -223,7 +255,7 @@ def _centred(placement: Placement, own: Circle, own_hw: SizeHW, free: Circle) ->
 
 
 def _occupy(occupied: np.ndarray, rgba: np.ndarray, placement: Placement, mask_rate: float) -> None:
-    """Mark every pixel that shows anything of the placement; it lies inside, but for a dilated mask."""
+    """Mark every pixel that shows anything of the placement; of its rectangle corners may lie outside."""
     patch = make_patch(rgba, placement, mask_rate)
     top, left = patch.top_left_yx
     y, x = max(0, -top), max(0, -left)

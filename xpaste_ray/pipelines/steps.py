@@ -20,7 +20,7 @@ from xpaste_ray.models.folders import DIFFUSERS_FILE, OPEN_CLIP_FILE, model_fold
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 
 # Raised when the code of a step changes what it writes for the same settings.
-_ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 2, "compose": 2}
+_ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 2, "compose": 3}
 
 
 @dataclass(frozen=True, slots=True)
