@@ -13,7 +13,7 @@ from xpaste_ray.backgrounds.decode import check
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats import images as images_module
 from xpaste_ray.formats.findings import KEPT_A_RULE, Finding, Report
-from xpaste_ray.formats.images import checked_size_hw, encode_image
+from xpaste_ray.formats.images import encode_image
 from xpaste_ray.formats.shards import Shard, write_fragment
 from xpaste_ray.formats.validate import validate
 from xpaste_ray.formats.voc import decode_label_png, encode_label_png
@@ -333,7 +333,6 @@ def test_a_folder_with_nothing_to_check_is_refused(make_dataset, tmp_path):
 def test_an_image_of_several_formats_is_decoded_once(make_dataset, monkeypatch):
     """Four formats share five files; the two that pack their images are read by themselves."""
     decoded = []
-    checked_size_hw.cache_clear()
     monkeypatch.setattr(images_module, "check", lambda data: decoded.append(data) or check(data))
     assert validate(make_dataset()).findings == []
     assert len(decoded) == 5 * 3

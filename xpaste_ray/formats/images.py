@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -79,7 +78,6 @@ def image_name(index: int, encoding: ImageEncoding) -> str:
     return sample_name(index) + encoding.suffix
 
 
-@lru_cache(maxsize=1)  # an image of several formats is decoded once
 def checked_size_hw(data: bytes) -> tuple[int, int]:
     """(height, width) as stored, of a JPEG, PNG or WebP file of which every pixel is there.
 

@@ -3,7 +3,9 @@
 `validate` takes a dataset of ours, or a COCO or LVIS file with images that somebody else made.
 """
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -16,6 +18,7 @@ from xpaste_ray.formats.findings import Finding, Progress, Report, check_file_na
 from xpaste_ray.formats.images import image_name
 from xpaste_ray.formats.rules import check_sample, check_sample_image
 from xpaste_ray.formats.shards import Fragment, Shard, find_shards, read_fragment
+from xpaste_ray.samples import Sample
 
 _UNUSABLE = {
     "sample_damaged", "category_unknown", "rle_damaged", "rle_size",
@@ -70,21 +73,36 @@ def _validate_dataset(dataset: Path, report: Report, tell: Progress) -> None:
 
 
 def _check_samples(dataset: Path, spec: DatasetSpec, report: Report, tell: Progress) -> None:
-    """Every sample and its image files by the rules."""
-    category_ids, folders = {category.id for category in spec.categories}, image_folders(dataset, spec)
-    for _, fragment in _readable_fragments(dataset, spec, partial(tell, "samples")):
-        for sample, polygons in zip_longest(fragment.samples, fragment.polygons or ()):
-            try:
-                report.add(check_sample(sample, report.annotations + 1, category_ids, polygons))
-            except (TypeError, ValueError) as error:  # the record's values are of other types than declared
-                text = f"sample {sample.index} of its fragment is damaged ({error})"
-                report.add([Finding(rule="sample_damaged", text=text, image_id=sample.index + 1)])
+    """Every sample and its image files by the rules; images on all cores, as decoding takes the time."""
+    category_ids = {category.id for category in spec.categories}
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for _, fragment in _readable_fragments(dataset, spec, partial(tell, "samples")):
+            images = threads.map(partial(_check_images, dataset, spec), fragment.samples)
+            for sample, polygons, findings in zip_longest(fragment.samples, fragment.polygons or (), images):
+                try:
+                    report.add(check_sample(sample, report.annotations + 1, category_ids, polygons))
+                except (TypeError, ValueError) as error:  # values of other types than declared
+                    text = f"sample {sample.index} of its fragment is damaged ({error})"
+                    report.add([Finding(rule="sample_damaged", text=text, image_id=sample.index + 1)])
+                    continue
+                report.add(findings)
+                report.images += 1
+                report.annotations += len(sample.annotations)
+
+
+def _check_images(dataset: Path, spec: DatasetSpec, sample: Sample) -> list[Finding]:
+    """The sample's image in every folder that has one; a file of several names is decoded once."""
+    findings: list[Finding] = []
+    checked: set[tuple[int, int]] = set()
+    for folder in image_folders(dataset, spec):
+        path = folder / image_name(sample.index, spec.encoding)
+        if path.exists():
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in checked:
                 continue
-            for folder in folders:
-                path = folder / image_name(sample.index, spec.encoding)
-                report.add(check_sample_image(path, path.relative_to(dataset).as_posix(), sample))
-            report.images += 1
-            report.annotations += len(sample.annotations)
+            checked.add((status.st_dev, status.st_ino))
+        findings += check_sample_image(path, path.relative_to(dataset).as_posix(), sample)
+    return findings
 
 
 def _check_fragments(dataset: Path, spec: DatasetSpec) -> Iterator[Finding]:
