@@ -17,7 +17,6 @@ from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool import Instance
 
 WHOLE = View((0, 0, 32, 32), (16, 16), False)
-NO_RULE = OcclusionSettings(rule="visible-fraction")
 OUTPUT = OutputSettings(formats=("coco",))
 
 
@@ -46,11 +45,11 @@ def _plan(*placements, side_px=16, **changes):
     return PastePlan(0, "0.png", view, (side_px, side_px), placements, **changes)
 
 
-def _composed(backgrounds, *placements, occlusion=NO_RULE, output=OUTPUT, pool=None, plan=None, **changes):
+def _composed(backgrounds, *placements, output=OUTPUT, pool=None, plan=None, **changes):
     """The painted plan, its sample and what was left out."""
     pool, plan = pool or SquarePool(), plan or _plan(*placements, **changes)
     rendered = render(plan, pool, backgrounds)
-    return rendered, *annotate(plan, rendered, pool, backgrounds, occlusion, output)
+    return rendered, *annotate(plan, rendered, pool, backgrounds, output)
 
 
 def test_three_squares_every_number(backgrounds):
