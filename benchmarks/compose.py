@@ -184,7 +184,7 @@ def measure(case: Case, pool: Pool, backgrounds: Backgrounds) -> dict[str, Any]:
         rendered = render(plan, pool, backgrounds)
         lap("render")
         found["render"] -= found["jpeg in"]
-        annotate(plan, rendered, pool, backgrounds, settings.occlusion, settings.output)
+        annotate(plan, rendered, pool, backgrounds, settings.output)
         lap("annotate")
         encode_image(rendered.image, ENCODING)
         lap("jpeg out")

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
@@ -119,3 +119,39 @@ def test_shape_of_a_part_equals_that_of_the_whole_mask(data):
     else:
         assert (shape.rle, shape.area) == (encode_rle(whole), whole.sum())
         assert shape.box_xywh == tight_box_xywh(whole)
+
+
+@st.composite
+def _parts(draw):
+    """(part, its corner, the canvas): up to 300 px a side, of any density, and of any borders touched."""
+    canvas_hw = draw(st.integers(1, 300)), draw(st.integers(1, 300))
+    spans = []
+    for side in canvas_hw:
+        at_start, at_end = draw(st.booleans()), draw(st.booleans())
+        start = 0 if at_start else draw(st.integers(0, side - 1))
+        spans.append((start, side if at_end else draw(st.integers(start + 1, side))))
+    (top, bottom), (left, right) = spans
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    density = draw(st.sampled_from([0.0, 0.001, 0.1, 0.5, 0.9, 0.999, 1.0]))
+    part = rng.random((bottom - top, right - left)) < density
+    if draw(st.booleans()):  # its own borders too
+        part[[0, -1]] = part[:, [0, -1]] = True
+    return part, (top, left), canvas_hw
+
+
+@settings(max_examples=300, deadline=None)
+@given(_parts())
+@example((np.ones((300, 7), bool), (0, 5), (300, 200)))  # runs that go on from column to column
+@example((np.ones((9, 300), bool), (291, 0), (300, 300)))
+@example((np.ones((300, 300), bool), (0, 0), (300, 300)))
+def test_large_parts_have_the_bytes_of_pycocotools(case):
+    part, (top, left), canvas_hw = case
+    whole = np.zeros(canvas_hw, bool)
+    whole[top : top + part.shape[0], left : left + part.shape[1]] = part
+    shape = shape_of_part(part, (top, left), canvas_hw)
+    theirs = coco_mask.encode(np.asfortranarray(whole, np.uint8))
+    if not whole.any():
+        assert shape is None
+        return
+    assert shape.rle["counts"].encode() == theirs["counts"] and shape.rle["size"] == list(canvas_hw)
+    assert shape.area == coco_mask.area(theirs) and shape.box_xywh == tuple(coco_mask.toBbox(theirs))

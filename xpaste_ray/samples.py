@@ -1,4 +1,4 @@
-"""Composed samples as data: what annotations are made from the label map, and formats write.
+"""Composed samples as data: what annotating a painted plan gives, and formats write.
 
 Everything is in pixels of the composed image; masks are COCO's compressed RLE.
 """
@@ -17,7 +17,8 @@ Origin = Literal["pool", "copied", "background"]
 class Annotation:
     """One object of a sample: its visible mask, and where it comes from.
 
-    `visible_fraction` is visible area / area inside the image; `z_order` counts from the bottom and
+    `visible_fraction` is visible area / area of the whole mask: of a pool instance also what lies outside
+    the image, of other objects what the background's view shows of them. `z_order` counts from the bottom and
     the background's own objects have 0. `source_id` is the pool's instance id, or
     "<background id>#<annotation id>". `amodal` and `provenance` are there only if they were asked for.
     """
@@ -39,8 +40,8 @@ class Annotation:
 class Sample:
     """One composed image and its annotations, bottom to top.
 
-    The two lists of category ids are LVIS's, and None for backgrounds that are not LVIS's: verified
-    absent, and present but perhaps not every one annotated.
+    The two lists of category ids are LVIS's: verified absent (None if the background is not LVIS's), and
+    present but perhaps not every one annotated (None if nobody asked).
     """
 
     index: int

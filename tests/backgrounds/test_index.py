@@ -1,3 +1,4 @@
+import json
 import pickle
 import time
 
@@ -52,6 +53,18 @@ def test_fingerprint_is_of_the_contents(tmp_path, index):
     assert index(path).fingerprint not in (before, changed)
 
 
+def test_categories_of_unusable_annotations_are_kept_by_image(tmp_path, index):
+    """A dog without a mask on a.jpg: it is there, and its category is known."""
+    path = small_dataset(tmp_path)
+    before = index(path).fingerprint
+    content = json.loads(path.read_text())
+    content["annotations"][0] |= {"category_id": 18, "segmentation": []}
+    path.write_text(json.dumps(content))
+    found = index(path)
+    assert [found.rejected_category_ids(row) for row in range(3)] == [(18,), (), ()]
+    assert found.present_category_ids(0).tolist() == [18, 44] and found.fingerprint != before
+
+
 def test_changed_image_is_an_error_that_names_it(tmp_path, index):
     path = small_dataset(tmp_path)
     found = index(path)
@@ -84,8 +97,8 @@ def test_damaged_index_says_what_to_do(tmp_path, index):
     with pytest.raises(ConfigError, match="remove its folder"):
         Backgrounds(found.folder, found.source)
     manifest = found.folder / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 0'))
-    with pytest.raises(ConfigError, match="index format 0 is not 1"):
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 0'))
+    with pytest.raises(ConfigError, match="index format 0 is not 2"):
         Backgrounds(found.folder, found.source)
 
 
@@ -93,7 +106,11 @@ def _made_up(n):
     row = {"id": f"train/{n:012d}.jpg", "path": f"train/{n:012d}.jpg", "image_id": n}
     row["category_ids"] = [n % 3] if n % 5 else []
     if n % 7 == 6:
-        lost = {"rejected_annotations": ["image_rejected"] * (n % 5), "annotations": []}
+        lost = {
+            "rejected_annotations": ["image_rejected"] * (n % 5),
+            "annotations": [],
+            "rejected_category_ids": [],
+        }
         return row | {"status": "rejected", "reason": "truncated"} | lost
     annotations = [
         {"id": 10 * n + k, "category_id": n % 3, "iscrowd": int(k == 3), "x": k, "y": 1, "width": 2,
@@ -101,7 +118,9 @@ def _made_up(n):
         for k in range(n % 5)
     ]  # fmt: skip
     usable = {"status": "ok", "height": 100 + n % 50, "width": 200, "identity": f"{n:032x}"}
-    return row | usable | {"rejected_annotations": [], "annotations": annotations}
+    return (
+        row | usable | {"rejected_annotations": [], "rejected_category_ids": [], "annotations": annotations}
+    )
 
 
 def _many(folder, images):

@@ -1,23 +1,29 @@
-"""Golden images small enough to check by hand."""
+"""Plans of a few squares, painted and annotated; the one with every number is in test_golden."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
 
+from tests.backgrounds.material import square, write_dataset
 from tests.compose.options import options
+from tests.compose.pools import pixels, write_pool
+from xpaste_ray.backgrounds import open_or_index, resolve_source
 from xpaste_ray.compose.annotate import annotate
+from xpaste_ray.compose.compositor import Compositor
 from xpaste_ray.compose.plan import Copied, PastePlan, Placement, View
 from xpaste_ray.compose.render import render
+from xpaste_ray.compose.shards import compose_shard, dataset_spec
 from xpaste_ray.config import OcclusionSettings, OutputSettings
-from xpaste_ray.errors import ConfigError
+from xpaste_ray.formats.dataset import finish
 from xpaste_ray.pool import Instance
 
 WHOLE = View((0, 0, 32, 32), (16, 16), False)
-NO_RULE = OcclusionSettings(rule="visible-fraction")
 OUTPUT = OutputSettings(formats=("coco",))
 
 
@@ -46,40 +52,11 @@ def _plan(*placements, side_px=16, **changes):
     return PastePlan(0, "0.png", view, (side_px, side_px), placements, **changes)
 
 
-def _composed(backgrounds, *placements, occlusion=NO_RULE, output=OUTPUT, pool=None, plan=None, **changes):
+def _composed(backgrounds, *placements, output=OUTPUT, pool=None, plan=None, **changes):
     """The painted plan, its sample and what was left out."""
     pool, plan = pool or SquarePool(), plan or _plan(*placements, **changes)
     rendered = render(plan, pool, backgrounds)
-    return rendered, *annotate(plan, rendered, pool, backgrounds, occlusion, output)
-
-
-def test_three_squares_every_number(backgrounds):
-    """a at (2, 2), b over its lower right quarter, c apart on the right border."""
-    rendered, sample, left_out = _composed(
-        backgrounds, _square("a", (2, 2)), _square("b", (4, 4)), _square("c", (0, 12))
-    )
-    first, second, third = sample.annotations
-    assert not left_out and (sample.index, sample.height, sample.width) == (0, 16, 16)
-    assert (first.category_id, first.bbox, first.area, first.visible_fraction) == (10, (2, 2, 4, 4), 12, 0.75)
-    assert (second.category_id, second.bbox, second.area, second.visible_fraction) == (
-        11,
-        (4, 4, 4, 4),
-        16,
-        1,
-    )
-    assert (third.category_id, third.bbox, third.area, third.visible_fraction) == (12, (12, 0, 4, 4), 16, 1)
-    assert [(a.source_id, a.origin, a.z_order, a.iscrowd) for a in sample.annotations] == [
-        ("a", "pool", 1, 0),
-        ("b", "pool", 2, 0),
-        ("c", "pool", 3, 0),
-    ]
-    mask = np.zeros((16, 16), bool)
-    mask[2:6, 2:6] = True
-    mask[4:6, 4:6] = False
-    assert np.array_equal(coco_mask.decode(first.segmentation).astype(bool), mask)
-    assert (rendered.image[mask] == 1).all() and (rendered.image[4:8, 4:8] == 2).all()
-    assert (rendered.image[10:, :10] == 100).all()
-    assert sample.background_id == "0.png" and sample.neg_category_ids is None
+    return rendered, *annotate(plan, rendered, pool, backgrounds, output)
 
 
 def test_amodal_masks_and_provenance_on_request(backgrounds):
@@ -129,6 +106,36 @@ def test_instance_is_clipped_to_the_image(backgrounds, top_left_yx, area, blend)
     assert left_out == Counter(empty_mask=int(area == 0))
 
 
+@pytest.mark.parametrize(
+    ("top_left_yx", "fraction"),
+    [((0, 0), 1), ((-1, 0), 12 / 16), ((-3, -3), 1 / 16), ((15, 15), 1 / 16), ((14, 15), 2 / 16)],
+)
+@pytest.mark.parametrize("blend", ["alpha", "gaussian"])
+def test_visible_fraction_is_of_the_whole_object(backgrounds, top_left_yx, fraction, blend):
+    """A border takes away as another object does, whatever the margin of a blend."""
+    _, sample, left_out = _composed(backgrounds, _square("a", top_left_yx, blend=blend))
+    assert [a.visible_fraction for a in sample.annotations] == [fraction] and not left_out
+
+
+@pytest.mark.parametrize(
+    ("occlusion", "areas", "left_out"),
+    [
+        pytest.param({"rule": "visible-fraction", "min_visible_fraction": 0.25}, [4], 1, id="fraction"),
+        pytest.param({"rule": "xpaste"}, [4, 1], 0, id="xpaste-asks-of-what-is-inside"),
+    ],
+)
+def test_border_cuts_count_as_the_rule_says(backgrounds, occlusion, areas, left_out):
+    """Corners: of a, 4 of 16 px are inside, of b one."""
+    squares = _square("a", (-2, -2)), _square("b", (15, 15))
+    _, sample, counts = _composed(backgrounds, *squares, occlusion=OcclusionSettings(**occlusion))
+    assert [a.area for a in sample.annotations] == areas and counts == Counter(occluded=left_out)
+    missing = {11} if left_out else set()
+    assert (
+        set(sample.not_exhaustive_category_ids)
+        == {10, *(a.category_id for a in sample.annotations)} | missing
+    )
+
+
 def test_instance_larger_than_the_canvas_fills_it(backgrounds):
     rendered, sample, _ = _composed(backgrounds, _square("a", (-10, -10), (40, 40)))
     assert (rendered.image == 1).all() and sample.annotations[0].bbox == (0, 0, 16, 16)
@@ -140,17 +147,6 @@ def test_transparent_instance_is_counted_and_not_annotated(backgrounds):
     rendered, sample, left_out = _composed(backgrounds, _square("a", (0, 0)), pool=pool)
     assert (rendered.image[:4, :4] == 80).all()  # 0.2 x 1 + 0.8 x 100
     assert not sample.annotations and left_out == {"empty_mask": 1}  # below half opaque: no mask
-
-
-def test_more_than_255_instances_keep_their_masks(backgrounds):
-    squares = [_square("a", (4 * (i // 20), 4 * (i % 20))) for i in range(300)]
-    _, sample, _ = _composed(backgrounds, *squares, side_px=80)
-    assert len(sample.annotations) == 300 and {a.area for a in sample.annotations} == {16}
-
-
-def test_plan_of_another_pool_is_an_error(backgrounds):
-    with pytest.raises(ConfigError, match="instance z"):
-        render(_plan(Placement("z", 1, (4, 4), (0, 0))), SquarePool(), backgrounds)
 
 
 def test_view_smaller_than_the_canvas_leaves_black(backgrounds):
@@ -265,10 +261,93 @@ def test_copied_object_keeps_its_place_its_pixels_and_its_mask(annotated_backgro
     assert annotation.source_id == f"{copied.background_id}#{original.id}"
 
 
+def test_hidden_object_of_the_background_is_counted(annotated_backgrounds):
+    """b.jpg, 60 x 40 px: one square over all of it. Nothing is left of its two objects and the crowd."""
+    view = _whole_view(annotated_backgrounds, 1)
+    plan = PastePlan(0, "b.jpg", view, view.size_hw, (_square("a", (0, 0), (40, 60)),))
+    _, sample, left_out = _composed(annotated_backgrounds, plan=plan)
+    assert [a.source_id for a in sample.annotations] == ["a"] and left_out == {"hidden": 3}
+    assert sample.not_exhaustive_category_ids == (10,)  # COCO knows nothing of category 10
+
+
+@pytest.fixture
+def speck(tmp_path):
+    """A photograph of 64 x 64 px with a cat of 20 px and, at (1, 1), a cup of one pixel, which a view of
+    16 x 16 px does not show: it shows pixel 2 of every four."""
+    image = {"id": 1, "file_name": "a.jpg", "height": 64, "width": 64}
+    entry = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [],
+        "area": 1,
+        "segmentation": [square(30, 30, 20)],
+    }
+    cup = {**entry, "id": 2, "category_id": 44, "segmentation": [square(1, 1, 1)]}
+    path = write_dataset(tmp_path / "speck", [image], [entry, cup])
+    return open_or_index(resolve_source(path), tmp_path / "cache")
+
+
+SMALL = View((0, 0, 64, 64), (16, 16), False)
+
+
+def test_object_that_shrinks_to_nothing_is_counted_and_leaves_its_category_unfinished(speck):
+    _, sample, left_out = _composed(speck, plan=PastePlan(0, "a.jpg", SMALL, (16, 16), ()))
+    assert [(a.category_id, a.area) for a in sample.annotations] == [(1, 25)]
+    assert left_out == {"empty_mask": 1} and sample.not_exhaustive_category_ids == (44,)
+
+
+def test_copied_object_that_shrinks_to_nothing_is_counted_and_paints_nothing(speck):
+    """The photograph itself is seen without objects: its right upper quarter."""
+    plan = PastePlan(0, "a.jpg", View((52, 0, 12, 12), (16, 16), False), (16, 16), ())
+    copying = replace(plan, copied=Copied("a.jpg", SMALL, (2,)))
+    before, _, _ = _composed(speck, plan=plan)
+    rendered, sample, left_out = _composed(speck, plan=copying)
+    assert np.array_equal(rendered.image, before.image) and not sample.annotations
+    assert left_out == {"empty_mask": 1} and sample.not_exhaustive_category_ids == ()
+
+
+def test_transparent_and_tiny_instances_of_a_pool(tmp_path, backgrounds):
+    """Nothing to see, a veil of alpha 51, and one pixel, over each other; all are accounted for."""
+    pool = write_pool(
+        tmp_path / "pool",
+        {"clear": pixels(4, 4, 1, alpha=0), "veil": pixels(4, 4, 0, alpha=51), "dot": pixels(1, 1, 3)},
+    )
+    placements = [
+        Placement(name, category, size_hw, (2, 2), blend=blend)
+        for blend in ("alpha", "hard", "gaussian", "poisson")
+        for name, category, size_hw in (("clear", 45, (4, 4)), ("veil", 475, (4, 4)), ("dot", 649, (1, 1)))
+    ]
+    rendered, sample, left_out = _composed(backgrounds, *placements[:3], pool=pool)
+    assert rendered.image[2, 2].tolist() == [3] * 3
+    assert (rendered.image[2:6, 2:6].reshape(-1, 3)[1:] == 80).all()  # 0.8 x 100
+    assert [(a.source_id, a.bbox, a.area) for a in sample.annotations] == [("dot", (2, 2, 1, 1), 1)]
+    assert left_out == {"empty_mask": 2}
+    _, sample, left_out = _composed(backgrounds, *placements, pool=pool)
+    assert [a.z_order for a in sample.annotations] == [12]
+    assert left_out == {"empty_mask": 8, "hidden": 3}
+
+
+def test_300_instances_come_back_from_the_file(tmp_path, backgrounds):
+    """More than a byte can count: every mask as pycocotools reads it is the square that was pasted."""
+    pool = write_pool(tmp_path / "pool", {"a": pixels(4, 4, 1)})
+    corners = [(4 * (i // 20), 4 * (i % 20)) for i in range(300)]
+    placements = [Placement("a", 45, (4, 4), corner) for corner in corners]
+    settings_ = options("count=1", "output.formats=[coco]")
+    compositor = Compositor(pool, backgrounds, settings_, 0)
+    spec = dataset_spec(settings_, pool, backgrounds, "recipe", {})
+    compose_shard(tmp_path / "out", spec.shards[0], compositor, spec, [_plan(*placements, side_px=80)])
+    finish(tmp_path / "out", spec)
+    coco = COCO(str(tmp_path / "out" / "annotations.json"))
+    assert len(coco.anns) == 300
+    for (y, x), annotation in zip(corners, coco.dataset["annotations"], strict=True):
+        mask = np.zeros((80, 80), np.uint8)
+        mask[y : y + 4, x : x + 4] = 1
+        assert np.array_equal(coco.annToMask(annotation), mask)
+
+
 def test_no_sample_can_be_rendered_into_anything_invalid(make_pool, annotated_backgrounds):
     """All rules at once, many samples: boxes tight and inside, areas positive, everything accounted for."""
-    from xpaste_ray.compose.compositor import Compositor
-
     settings_ = options(
         "copy_rule=both",
         "place.rule=centre",

@@ -1,11 +1,15 @@
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
 
+from xpaste_ray.backgrounds import BackgroundAnnotation
 from xpaste_ray.compose.plan import View
-from xpaste_ray.compose.views import draw_view, show
+from xpaste_ray.compose.views import draw_view, show, show_layers, show_masks
 from xpaste_ray.config import CanvasSettings
+from xpaste_ray.masks import tight_box_xywh
 from xpaste_ray.rng import rng_for
 
 
@@ -67,3 +71,69 @@ def test_show_crops_resizes_and_mirrors():
     assert (show(image, View((3, 0, 3, 4), (8, 6), False)) == 100).all()
     mirrored = show(image, View((0, 0, 6, 4), (4, 6), True))
     assert (mirrored[:, :3] == 100).all() and (mirrored[:, 3:] == 0).all()
+
+
+def _annotation(mask):
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return BackgroundAnnotation(1, 5, 0, tight_box_xywh(mask), int(mask.sum()), rle)
+
+
+def _seen_whole(mask, view):
+    """The whole mask, cut, resized by OpenCV and mirrored."""
+    left, top, width, height = view.crop_xywh
+    part = np.ascontiguousarray(mask[top : top + height, left : left + width]).view(np.uint8)
+    part = cv2.resize(part, view.size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return part[:, ::-1] if view.flip else part
+
+
+@st.composite
+def _masks_and_views(draw):
+    """A mask with a hole and a second part on up to 90 px a side, and a view that may cut, shrink, grow
+    and mirror it."""
+    height, width = draw(st.integers(1, 90)), draw(st.integers(1, 90))
+    mask = np.zeros((height, width), bool)
+    for value in (True, False, True):
+        top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+        mask[top : top + draw(st.integers(1, 90)), left : left + draw(st.integers(1, 90))] = value
+    x, y = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+    crop = (x, y, draw(st.integers(1, width - x)), draw(st.integers(1, height - y)))
+    size_hw = draw(
+        st.one_of(st.just((crop[3], crop[2])), st.tuples(st.integers(1, 150), st.integers(1, 150)))
+    )
+    return mask, View(crop, size_hw, draw(st.booleans()))
+
+
+@settings(max_examples=400, deadline=None)
+@given(_masks_and_views())
+def test_masks_are_those_of_the_whole_canvas(case):
+    """Pixel for pixel what cv2.resize makes of the whole mask, in a tight rectangle."""
+    mask, view = case
+    left, top, width, height = view.crop_xywh
+    found = list(show_layers((_annotation(mask),), view))
+    whole = _seen_whole(mask, view)
+    assert len(found) == int(mask[top : top + height, left : left + width].any())
+    for _, layer in found:
+        painted = np.zeros(view.size_hw, np.uint8)
+        (y, x), (h, w) = layer.top_left_yx, layer.mask.shape
+        painted[y : y + h, x : x + w] = layer.mask
+        assert np.array_equal(painted, whole)
+        assert (x, y, w, h) == tight_box_xywh(whole) if whole.any() else (h, w) == (0, 0)
+    assert all(np.array_equal(seen, whole) for _, seen in show_masks((_annotation(mask),), view))
+
+
+def test_mask_that_shrinks_to_nothing_is_there_and_empty():
+    """One pixel of 100 x 100 in a view of 10 x 10, which shows every tenth pixel from the sixth on."""
+    view = View((0, 0, 100, 100), (10, 10), False)
+    for at, pixels in ((3, 0), (5, 1)):
+        mask = np.zeros((100, 100), bool)
+        mask[at, at] = True
+        ((_, layer),) = show_layers((_annotation(mask),), view)
+        assert layer.mask.sum() == pixels
+        assert len(list(show_masks((_annotation(mask),), view))) == pixels
+
+
+def test_object_outside_the_crop_is_not_there():
+    """Also one whose box reaches into it: an L around the crop."""
+    mask = np.zeros((20, 20), bool)
+    mask[:, 0] = mask[19] = True
+    assert not list(show_layers((_annotation(mask),), View((5, 5, 10, 10), (10, 10), False)))

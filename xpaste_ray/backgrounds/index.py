@@ -41,7 +41,7 @@ IMAGES_PER_PART = 256
 
 # What the fingerprint covers, beside the annotations. Not paths: the same images elsewhere are the same.
 _IDENTITY = ("id", "checksum", "height", "width", "image_id", "category_ids", "neg_category_ids",
-             "not_exhaustive_category_ids")  # fmt: skip
+             "not_exhaustive_category_ids", "rejected_category_ids")  # fmt: skip
 
 
 def cut_parts(items: pa.Table, rows: int = IMAGES_PER_PART) -> list[pa.Table]:
@@ -95,6 +95,7 @@ def _index_row(
             "reason": error.reason,
             "annotations": [],
             "rejected_annotations": lost,
+            "rejected_category_ids": [],
         }
         return item | found
     try:
@@ -104,7 +105,7 @@ def _index_row(
         raise ConfigError(
             f"backgrounds: {file} changed while it was indexed: run the command again"
         ) from None
-    annotations, rejected = _annotations(entries, header, declared)
+    annotations, rejected, categories = _annotations(entries, header, declared)
     height, width = header.upright_size_hw
     made = item | {
         "status": "ok",
@@ -116,6 +117,7 @@ def _index_row(
         "checksum": blake2b(data, digest_size=16).hexdigest(),
         "annotations": annotations,
         "rejected_annotations": rejected,
+        "rejected_category_ids": categories,
     }
     return made | {"identity": _identity(made)}
 
@@ -129,16 +131,18 @@ def _identity(row: dict[str, Any]) -> str:
 
 def _annotations(
     entries: Sequence[dict[str, Any]], header: Header, declared_hw: tuple[int, int] | None
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """What could be encoded, and a reason for each that could not."""
+) -> tuple[list[dict[str, Any]], list[str], list[int]]:
+    """What could be encoded, a reason for each that could not, and the categories of these, ascending."""
     annotations: list[dict[str, Any]] = []
     rejected: list[str] = []
+    categories: set[int] = set()
     for entry in entries:
         try:
             annotations.append(encode_annotation(entry, frame_of(header, declared_hw)))
         except RowError as error:
             rejected.append(error.reason)
-    return annotations, rejected
+            categories.add(entry["category_id"])
+    return annotations, rejected, sorted(categories)
 
 
 @dataclass(slots=True)

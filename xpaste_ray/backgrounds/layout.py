@@ -13,7 +13,7 @@ import pyarrow as pa
 MANIFEST = "manifest.json"
 INDEX = "index.arrow"
 ANNOTATIONS = "annotations.arrow"
-FORMAT = 1
+FORMAT = 2
 
 ROWS_PER_BATCH = 4096
 
@@ -67,6 +67,7 @@ _IMAGE = [
     pa.field("crc32", pa.int64()),  # of the encoded bytes: cheap enough to compare at every load
     pa.field("checksum", pa.string()),  # BLAKE2b of the same: what the fingerprint is made from
     pa.field("rejected_annotations", pa.list_(pa.string()), nullable=False),  # a reason each
+    pa.field("rejected_category_ids", pa.list_(pa.int64()), nullable=False),  # of the same, ascending
 ]
 
 # What one worker makes of a part of the work list.

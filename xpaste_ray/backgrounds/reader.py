@@ -72,6 +72,11 @@ class Backgrounds:
         return bool(self.manifest["is_lvis"])
 
     @property
+    def is_blank(self) -> bool:
+        """Whether they are constant colours, which show no object."""
+        return bool(self.manifest["kind"] == "colours")
+
+    @property
     def rejected(self) -> Mapping[str, int]:
         """Unusable images by reason."""
         found: dict[str, int] = self.manifest["rejected"]
@@ -87,6 +92,11 @@ class Backgrounds:
     def categories(self) -> tuple[Category, ...]:
         """Of the annotations; () if there are none."""
         return tuple(map(category_from_coco, self.manifest["categories"]))
+
+    @cached_property
+    def category_ids(self) -> frozenset[int]:
+        """Of `categories`."""
+        return frozenset(category.id for category in self.categories)
 
     @cached_property
     def sizes_hw(self) -> np.ndarray:
@@ -135,6 +145,10 @@ class Backgrounds:
     def present_category_ids(self, row: int) -> np.ndarray:
         """(C,) int64, ascending: categories of all its annotations, crowds and rejected ones too."""
         return np.array(self._value("category_ids", row), np.int64)
+
+    def rejected_category_ids(self, row: int) -> tuple[int, ...]:
+        """Ascending: categories of its annotations that could not be used. It shows them unannotated."""
+        return tuple(self._value("rejected_category_ids", row))
 
     def neg_category_ids(self, row: int) -> tuple[int, ...] | None:
         """LVIS: verified to be absent. None if the dataset is not LVIS's."""

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.backgrounds import BackgroundAnnotation, Backgrounds
 from xpaste_ray.compose.federated import federated_lists
+from xpaste_ray.compose.lookup import background_row
 from xpaste_ray.compose.occlusion import STAYS, Extent
 from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.compose.render import Rendered
@@ -21,7 +22,11 @@ from xpaste_ray.samples import Annotation, Origin, Sample
 
 
 class _Object(NamedTuple):
-    """One object before the occlusion rule. visible: (h, w) uint8, what is seen of its layer's mask."""
+    """One object before the occlusion rule.
+
+    outside_area: pixels of its mask beyond the canvas. visible: (h, w) uint8, what is seen of its
+    layer's mask.
+    """
 
     category_id: int
     origin: Origin
@@ -29,6 +34,7 @@ class _Object(NamedTuple):
     iscrowd: int
     z_order: int
     layer: Layer
+    outside_area: int
     visible: np.ndarray
 
 
@@ -37,40 +43,37 @@ def annotate(
     rendered: Rendered,
     pool: Pool,
     backgrounds: Backgrounds,
-    occlusion: OcclusionSettings,
     output: OutputSettings,
 ) -> tuple[Sample, Counter[str]]:
     """The sample's annotations, bottom to top, and what became of the others.
 
     Pasted masks are what can be seen of them, so they are disjoint; the background's own masks may
-    overlap each other as they did before. `empty_mask`: nothing of it lies inside the image;
-    `hidden`: nothing of it is left; `occluded`: too little by the rule. Every object that was painted
-    or seen in the view is either annotated or counted.
+    overlap each other as they did before. `empty_mask`: nothing of it lies inside the image, or it
+    shrank to nothing; `hidden`: nothing of it is left; `occluded`: too little by the rule. Every object
+    that was painted or lies in the view's crop is either annotated or counted. ConfigError if the
+    backgrounds are not the plan's.
     """
     size_hw = rendered.image.shape[0], rendered.image.shape[1]
-    stays = STAYS[occlusion.rule]
     annotations: list[Annotation] = []
     left_out: Counter[str] = Counter()
     remnants: set[int] = set()
-    for item in _objects(plan, rendered, backgrounds):
+    row = background_row(plan, plan.background_id, plan.view, backgrounds)
+    for item in _objects(plan, rendered, backgrounds.annotations(row)):
         full, corner = item.layer
-        full_area = cv2.countNonZero(full) if full.size else 0
+        inside_area = cv2.countNonZero(full) if full.size else 0
+        whole_area = inside_area + item.outside_area
         visible = shape_of_part(item.visible, corner, size_hw)
-        if not full_area:
+        if not inside_area:
             left_out["empty_mask"] += 1
+            remnants |= {item.category_id} if _leaves_traces(item) else set()
         elif visible is None:
             left_out["hidden"] += 1
-        elif (
-            visible.area < full_area
-            and not item.iscrowd
-            and not stays(_extent(item.layer, full_area), Extent(visible.area, visible.box_xywh), occlusion)
-        ):
+        elif not _stays(item, whole_area, visible, plan.occlusion):
             left_out["occluded"] += 1
             remnants.add(item.category_id)
         else:
             amodal = shape_of_part(full, corner, size_hw) if output.amodal else None
-            annotations.append(_annotation(item, visible, visible.area / full_area, amodal, pool, output))
-    row = backgrounds.row_of_id(plan.background_id)
+            annotations.append(_annotation(item, visible, visible.area / whole_area, amodal, pool, output))
     neg, not_exhaustive = federated_lists(backgrounds, row, annotations, remnants)
     sample = Sample(
         index=plan.sample,
@@ -84,15 +87,15 @@ def annotate(
     return sample, left_out
 
 
-def _objects(plan: PastePlan, rendered: Rendered, backgrounds: Backgrounds) -> Iterator[_Object]:
-    """Those of the background, then what was painted, in order."""
-    own = backgrounds.annotations(backgrounds.row_of_id(plan.background_id))
+def _objects(plan: PastePlan, rendered: Rendered, own: tuple[BackgroundAnnotation, ...]) -> Iterator[_Object]:
+    """Those of the background (`own`), then what was painted, in order."""
     below = list(show_layers(own, plan.view))
     above = [painted.layer for painted in rendered.painted]
     seen = iter(visible_masks([layer for _, layer in below], above))
     for annotation, layer in below:
         source = f"{plan.background_id}#{annotation.id}"
-        yield _Object(annotation.category_id, "background", source, annotation.iscrowd, 0, layer, next(seen))
+        crowd = annotation.iscrowd
+        yield _Object(annotation.category_id, "background", source, crowd, 0, layer, 0, next(seen))
     for number, painted in enumerate(rendered.painted, 1):
         if painted.annotation is None:
             placement = plan.placements[number - 1]
@@ -100,13 +103,25 @@ def _objects(plan: PastePlan, rendered: Rendered, backgrounds: Backgrounds) -> I
         elif plan.copied:
             source = f"{plan.copied.background_id}#{painted.annotation.id}"
             named = (painted.annotation.category_id, "copied", source)
-        yield _Object(*named, 0, number, painted.layer, next(seen))
+        yield _Object(*named, 0, number, painted.layer, painted.outside_area, next(seen))
 
 
-def _extent(layer: Layer, area: int) -> Extent:
-    x, y, width, height = cv2.boundingRect(layer.mask)
-    top, left = layer.top_left_yx
-    return Extent(area, (left + x, top + y, width, height))
+def _leaves_traces(item: _Object) -> bool:
+    """Whether something of an object with an empty mask may be seen in the image.
+
+    A background shrinks by averaging, and so do its objects; a cut-out is also painted where it is less
+    than half opaque. A copied object is painted through its mask.
+    """
+    return item.origin == "background" or (item.origin == "pool" and item.layer.mask.size > 0)
+
+
+def _stays(item: _Object, whole_area: int, visible: MaskShape, occlusion: OcclusionSettings) -> bool:
+    if item.iscrowd or visible.area == whole_area:
+        return True
+    x, y, width, height = cv2.boundingRect(item.layer.mask)
+    top, left = item.layer.top_left_yx
+    full = Extent(whole_area, (left + x, top + y, width, height))
+    return STAYS[occlusion.rule](full, Extent(visible.area, visible.box_xywh), occlusion)
 
 
 def _annotation(

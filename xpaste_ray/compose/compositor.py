@@ -61,10 +61,7 @@ class Compositor:
             yield from [self._annotated(*pair) for pair in zip(group, painted, strict=True)]
 
     def _annotated(self, plan: PastePlan, rendered: Rendered) -> Composed:
-        output = self._settings.output
-        sample, counts = annotate(
-            plan, rendered, self._pool, self._backgrounds, self._settings.occlusion, output
-        )
+        sample, counts = annotate(plan, rendered, self._pool, self._backgrounds, self._settings.output)
         counts["placed"] = len(rendered.painted)
         for reason in plan.skipped:
             counts[f"skipped_{reason}"] += 1

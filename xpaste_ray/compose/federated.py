@@ -10,26 +10,35 @@ from collections.abc import Iterable, Set
 from xpaste_ray.backgrounds import Backgrounds
 from xpaste_ray.samples import Annotation
 
-CategoryIds = tuple[int, ...] | None
+CategoryIds = tuple[int, ...]
 
 
 def federated_lists(
     backgrounds: Backgrounds, row: int, annotations: Iterable[Annotation], remnants: Set[int]
-) -> tuple[CategoryIds, CategoryIds]:
-    """(neg, not exhaustive) of the composed image; (None, None) if the background is not LVIS's.
+) -> tuple[CategoryIds | None, CategoryIds]:
+    """(neg, not exhaustive) of the composed image; neg is None if the background is not LVIS's.
 
     annotations: all of the composed image. remnants: categories of which something can be seen without
-    an annotation. A category that is pasted into the image is no longer absent. Where it was known to
-    be absent, all its instances are annotated now; where nothing was known of it, the background may
-    show others, so it is not exhaustive. Neither is one of which a remnant is left.
+    an annotation; those of the background's annotations that could not be used belong to them. A
+    category that is shown or left as a remnant is no longer absent. It is exhaustively annotated only
+    if all objects of it in the background are known, and no remnant is left.
+    """
+    shown = {annotation.category_id for annotation in annotations}
+    if not backgrounds.category_ids:  # a photograph may show anything, a constant colour shows nothing
+        return None, tuple(sorted(remnants if backgrounds.is_blank else remnants | shown))
+    remnants = remnants | set(backgrounds.rejected_category_ids(row))
+    neg = backgrounds.neg_category_ids(row)
+    doubtful = set(backgrounds.not_exhaustive_category_ids(row) or ())
+    uncertain = doubtful | remnants | (shown - _known(backgrounds, row))
+    absent = None if neg is None else tuple(sorted(set(neg) - shown - remnants))
+    return absent, tuple(sorted(uncertain))
+
+
+def _known(backgrounds: Backgrounds, row: int) -> Set[int]:
+    """Categories of which the background's objects are annotated, as far as the dataset says.
+
+    LVIS: those that the image was looked through for. COCO: all of the dataset's.
     """
     if not backgrounds.is_lvis:
-        return None, None
-    neg, not_exhaustive = backgrounds.neg_category_ids(row), backgrounds.not_exhaustive_category_ids(row)
-    if neg is None or not_exhaustive is None:
-        return None, None
-    known = set(neg) | set(backgrounds.present_category_ids(row).tolist())
-    shown = {annotation.category_id for annotation in annotations}
-    uncertain = set(not_exhaustive) | (shown - known) | remnants
-    absent = set(neg) - shown - remnants
-    return tuple(sorted(absent)), tuple(sorted(uncertain))
+        return backgrounds.category_ids
+    return {*(backgrounds.neg_category_ids(row) or ()), *backgrounds.present_category_ids(row).tolist()}

@@ -1,4 +1,9 @@
-"""What stays labelled when something covers it. An object of which nothing is left never stays."""
+"""What stays labelled when something covers it. An object of which nothing is left never stays.
+
+The border of the image covers too: by rule `visible-fraction`, what of a pool instance lies outside is
+lost. X-Paste's rule is asked of what is inside, as its code clips masks before it compares them.
+Objects of backgrounds count as a view shows them: nobody knows how they went on outside a photo.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +17,8 @@ _MIN_AREA_PX = 300  # X-Paste, stage I: more than this
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """An object's mask in numbers: pixels, and the box around them in the image."""
+    """An object's mask in numbers. area: its pixels; of a whole pool instance also those outside the
+    image. box_xywh: around those in the image."""
 
     area: int
     box_xywh: BoxXYWH

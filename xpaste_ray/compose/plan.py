@@ -8,10 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from xpaste_ray.config import Blend
+from xpaste_ray.config import Blend, OcclusionSettings
+from xpaste_ray.errors import ConfigError
 from xpaste_ray.masks import BoxXYWH
 
 SizeHW = tuple[int, int]
+
+ANYTHING_VISIBLE = OcclusionSettings(rule="visible-fraction", min_visible_fraction=0.0)
+"""The rule by which everything of which a pixel is seen stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,8 @@ class Copied:
 class PastePlan:
     """The background's view fills the canvas from its top left corner; what is left is black.
 
-    Placements are painted in order, the last one on top. `match` and `mask_rate` are the settings of
-    that name. `skipped` holds the reason of every drawn instance that could not be placed.
+    Placements are painted in order, the last one on top. `match`, `mask_rate` and `occlusion` are the
+    settings of that name. `skipped` holds the reason of every drawn instance that could not be placed.
     """
 
     sample: int
@@ -78,6 +82,7 @@ class PastePlan:
     copied: Copied | None = None
     match: tuple[float, float] = (0.0, 0.0)
     mask_rate: float = 1.0
+    occlusion: OcclusionSettings = ANYTHING_VISIBLE
     skipped: tuple[str, ...] = ()
 
 
@@ -116,6 +121,7 @@ PLANS = pa.schema(
         ),
         ("match", pa.list_(pa.float64(), 2)),
         ("mask_rate", pa.float64()),
+        ("occlusion", pa.struct([("rule", pa.string()), ("min_visible_fraction", pa.float64())])),
         ("skipped", pa.list_(pa.string())),
     ]
 )
@@ -123,7 +129,7 @@ PLANS = pa.schema(
 
 def plan_to_row(plan: PastePlan) -> dict[str, Any]:
     """A row of `PLANS`."""
-    row = asdict(plan)
+    row = asdict(plan) | {"occlusion": plan.occlusion.model_dump()}
     for placement in row["placements"]:
         if placement["motion"]:
             placement["motion"] = dict(zip(("length_px", "direction_deg"), placement["motion"], strict=True))
@@ -131,8 +137,16 @@ def plan_to_row(plan: PastePlan) -> dict[str, Any]:
 
 
 def plan_from_row(row: dict[str, Any]) -> PastePlan:
-    """The inverse of `plan_to_row`, also after a round trip through Parquet."""
+    """The inverse of `plan_to_row`, also after a round trip through Parquet.
+
+    ConfigError if an earlier version wrote it.
+    """
     copied = row["copied"]
+    if not row["occlusion"]:
+        raise ConfigError(
+            f"the plan of sample {row['sample']} lacks the occlusion rule, an earlier version wrote it: "
+            "write the plans again with --plans-only"
+        )
     return PastePlan(
         **{
             **row,
@@ -142,6 +156,7 @@ def plan_from_row(row: dict[str, Any]) -> PastePlan:
             "copied": copied
             and Copied(copied["background_id"], _view(copied["view"]), tuple(copied["annotation_ids"])),
             "match": tuple(row["match"]),
+            "occlusion": OcclusionSettings(**row["occlusion"]),
             "skipped": tuple(row["skipped"]),
         }
     )

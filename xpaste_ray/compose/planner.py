@@ -74,6 +74,7 @@ class Planner:
             copied=copied,
             match=settings.colour.match,
             mask_rate=settings.mask_rate,
+            occlusion=settings.occlusion,
             skipped=tuple(skipped),
         )
 

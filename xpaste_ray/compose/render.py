@@ -7,6 +7,7 @@ import numpy as np
 
 from xpaste_ray.backgrounds import BackgroundAnnotation, Backgrounds
 from xpaste_ray.compose.blend import paint, prepare
+from xpaste_ray.compose.lookup import background_row, copied_objects, instance_row
 from xpaste_ray.compose.patch import (
     Patch,
     colour_matrix,
@@ -16,9 +17,8 @@ from xpaste_ray.compose.patch import (
     recolour,
 )
 from xpaste_ray.compose.plan import Copied, PastePlan, Placement
-from xpaste_ray.compose.views import copied_annotations, show, show_layers
+from xpaste_ray.compose.views import show, show_layers
 from xpaste_ray.compose.visibility import Layer
-from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool import Pool
 
 
@@ -27,10 +27,12 @@ class Painted:
     """One painted object.
 
     layer: its mask, inside the canvas, as if nothing covered it; of no height or width if it lies
-    outside. annotation: what was copied, None for pool instances.
+    outside. outside_area: pixels of its mask that lie outside. annotation: what was copied, None for
+    pool instances.
     """
 
     layer: Layer
+    outside_area: int = 0
     annotation: BackgroundAnnotation | None = None
 
 
@@ -47,16 +49,20 @@ class Rendered:
 
 
 def render(plan: PastePlan, pool: Pool, backgrounds: Backgrounds) -> Rendered:
-    """Paint the placements in order, inside their rectangles only, then the copied objects."""
+    """Paint the placements in order, inside their rectangles only, then the copied objects.
+
+    ConfigError if pool or backgrounds are not those of the plan.
+    """
     canvas = _canvas(plan, backgrounds)
     painted = [_paste(canvas, placement, plan, pool) for placement in plan.placements]
     if plan.copied:
-        painted += _paste_copied(canvas, plan.copied, backgrounds)
+        painted += _paste_copied(canvas, plan, plan.copied, backgrounds)
     return Rendered(canvas, tuple(painted))
 
 
 def _canvas(plan: PastePlan, backgrounds: Backgrounds) -> np.ndarray:
-    image = show(backgrounds.load(backgrounds.row_of_id(plan.background_id)), plan.view)
+    row = background_row(plan, plan.background_id, plan.view, backgrounds)
+    image = show(backgrounds.load(row), plan.view)
     if plan.view.size_hw == plan.canvas_hw:
         return np.ascontiguousarray(image)
     canvas = np.zeros((*plan.canvas_hw, 3), np.uint8)
@@ -65,17 +71,11 @@ def _canvas(plan: PastePlan, backgrounds: Backgrounds) -> np.ndarray:
 
 
 def _paste(canvas: np.ndarray, placement: Placement, plan: PastePlan, pool: Pool) -> Painted:
-    try:
-        instance = pool.instance(pool.row_of_id[placement.instance_id])
-    except KeyError:
-        raise ConfigError(
-            f"the plan of sample {plan.sample} asks for instance {placement.instance_id}, which "
-            f"{pool.folder} does not have: render it with the pool that it was planned with"
-        ) from None
+    instance = pool.instance(instance_row(plan, placement.instance_id, pool))
     patch = make_patch(instance.rgba, placement, plan.mask_rate)
     if placement.blend != "alpha":
         patch = prepare(patch, placement.blend, placement.motion)
-    patch = _clipped(patch, canvas.shape[:2])
+    whole, patch = patch, _clipped(patch, canvas.shape[:2])
     (top, left), (height, width) = patch.top_left_yx, patch.mask.shape
     if height and width:
         part = canvas[top : top + height, left : left + width]
@@ -83,7 +83,8 @@ def _paste(canvas: np.ndarray, placement: Placement, plan: PastePlan, pool: Pool
         if placement.colour or any(plan.match):
             rgb = _recoloured(patch, part, placement, plan.match)
         paint(part, rgb, patch.alpha, patch.mask, placement.blend)
-    return Painted(Layer(patch.mask, patch.top_left_yx))
+    outside_area = 0 if patch is whole else _pixels(whole.mask) - _pixels(patch.mask)
+    return Painted(Layer(patch.mask, patch.top_left_yx), outside_area)
 
 
 def _recoloured(
@@ -97,15 +98,20 @@ def _recoloured(
     return rgb
 
 
-def _paste_copied(canvas: np.ndarray, copied: Copied, backgrounds: Backgrounds) -> list[Painted]:
+def _paste_copied(
+    canvas: np.ndarray, plan: PastePlan, copied: Copied, backgrounds: Backgrounds
+) -> list[Painted]:
     """Objects at their own places, hard edges. Source: Simple Copy-Paste, X-Paste's `self_copy`."""
-    image = show(backgrounds.load(backgrounds.row_of_id(copied.background_id)), copied.view)
+    row = background_row(plan, copied.background_id, copied.view, backgrounds)
+    annotations = copied_objects(plan, copied, backgrounds)
+    image = show(backgrounds.load(row), copied.view)
     painted = []
-    for annotation, layer in show_layers(copied_annotations(copied, backgrounds), copied.view):
+    for annotation, layer in show_layers(annotations, copied.view):
         (top, left), (height, width) = layer.top_left_yx, layer.mask.shape
         where = (slice(top, top + height), slice(left, left + width))
-        cv2.copyTo(np.ascontiguousarray(image[where]), layer.mask, canvas[where])
-        painted.append(Painted(layer, annotation))
+        if layer.mask.size:
+            cv2.copyTo(np.ascontiguousarray(image[where]), layer.mask, canvas[where])
+        painted.append(Painted(layer, annotation=annotation))
     return painted
 
 
@@ -122,3 +128,7 @@ def _clipped(patch: Patch, canvas_hw: tuple[int, ...]) -> Patch:
     )
     corner = (min(max(top, 0), canvas_hw[0]), min(max(left, 0), canvas_hw[1]))
     return Patch(patch.rgb[part], patch.alpha[part], patch.mask[part], corner)
+
+
+def _pixels(mask: np.ndarray) -> int:
+    return cv2.countNonZero(mask) if mask.size else 0

@@ -7,14 +7,15 @@ import numpy as np
 from xpaste_ray.masks import BoxXYWH
 
 
-def rle_runs(counts: str) -> np.ndarray:
-    """The run lengths, int64, of compressed counts. ValueError if the text is none.
+def rle_runs(counts: str | bytes) -> np.ndarray:
+    """The run lengths, int64, of compressed counts, text or its ASCII. ValueError if they are none.
 
     A number is written in groups of 5 bits, lowest first, in characters from "0" on; bit 5 says that
     more follow, bit 4 of the last group is the sign. From the fourth run on, the number is the
     difference to the run before the last. Source: rleFrString in COCO's maskApi.c.
     """
-    codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
+    text = counts.encode("ascii") if isinstance(counts, str) else counts
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
         raise ValueError("counts are empty, cut off or have foreign characters")
     ends = np.flatnonzero((codes & 32) == 0)
@@ -30,7 +31,7 @@ def rle_runs(counts: str) -> np.ndarray:
 
 
 def decode_in_box(segmentation: dict[str, Any], box_xywh: BoxXYWH) -> np.ndarray:
-    """The part of a good RLE inside its box: (h, w) bool. Only the box's columns are painted."""
+    """The part of a good RLE inside a box in its image: (h, w) bool. Only the box's columns are painted."""
     left, top, width, height = box_xywh
     image_height = segmentation["size"][0]
     first, last = left * image_height, (left + width) * image_height
