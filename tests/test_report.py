@@ -45,11 +45,6 @@ def test_backgrounds_without_objects_have_no_row(counts, made, kept):
     assert (outcome.what, outcome.made, outcome.kept) == ("pasted objects", made, kept) and _balanced(outcome)
 
 
-def test_counts_of_an_earlier_version_make_one_row_that_adds_up():
-    (outcome,) = object_outcomes({"images": 10, "placed": 42, "annotations": 50, "occluded": 2})
-    assert outcome == Outcome("objects", 52, 50, {"occluded": 2}) and _balanced(outcome)
-
-
 @pytest.fixture
 def wide(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")

@@ -223,9 +223,11 @@ class ColourSettings(_Section):
 
 
 class OcclusionSettings(_Section):
-    """What stays labelled when something covers it. visible-fraction: objects of which at least
-    `min_visible_fraction` can still be seen; xpaste: whose box moved by 10 px at most, or of which
-    more than 300 px remain. An empty mask never stays."""
+    """What stays labelled when something covers it, or the border cuts it off.
+
+    visible-fraction: objects of which at least `min_visible_fraction` can still be seen; xpaste: whose
+    box moved by 10 px at most, or of which more than 300 px remain. An empty mask never stays.
+    """
 
     rule: Literal["visible-fraction", "xpaste"]
     min_visible_fraction: Fraction = 0.0  # ours: neither paper has such a rule; the presets choose
@@ -254,7 +256,7 @@ class OutputSettings(_Section):
         return (formats,) if isinstance(formats, str) else formats
 
 
-Blend = Literal["hard", "alpha", "gaussian", "box", "motion", "poisson"]
+Blend = Literal["hard", "alpha", "gaussian", "box", "box5", "motion", "poisson"]
 
 
 class ComposeSettings(_Section):

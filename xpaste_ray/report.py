@@ -34,13 +34,10 @@ def object_outcomes(dataset: Mapping[str, int]) -> list[Outcome]:
     """What became of the objects that were drawn, and of those that the backgrounds' images show.
 
     dataset: a dataset's counts. Drawn are those that were `placed` and those that were not
-    (`skipped_...`). A dataset of an earlier version does not tell the two kinds apart: it gets one row.
+    (`skipped_...`).
     """
     skipped = {name: count for name, count in dataset.items() if name.startswith("skipped_")}
     pasted, own = skipped | _covered(dataset, ""), _covered(dataset, "background_")
-    if dataset.keys().isdisjoint(("pasted_annotations", "background_objects")):
-        kept = dataset["annotations"]
-        return [Outcome("objects", kept + sum(pasted.values()), kept, pasted)]
     kept, seen = dataset.get("pasted_annotations", 0), dataset.get("background_objects", 0)
     outcomes = [Outcome("pasted objects", dataset.get("placed", 0) + sum(skipped.values()), kept, pasted)]
     if seen:

@@ -42,7 +42,13 @@ def test_hard_blend_ignores_soft_edges():
 
 @pytest.mark.parametrize(
     ("blend", "motion", "margin"),
-    [("gaussian", None, 2), ("box", None, 1), ("motion", (5, 0.0), 2), ("motion", (9, 30.0), 4)],
+    [
+        ("gaussian", None, 2),
+        ("box", None, 1),
+        ("box5", None, 2),
+        ("motion", (5, 0.0), 2),
+        ("motion", (9, 30.0), 4),
+    ],
 )
 def test_blurred_edges_go_from_one_to_the_other(blend, motion, margin):
     before = _patch()

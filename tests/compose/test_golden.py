@@ -76,7 +76,7 @@ def test_pixels(composed):
 def test_sample(composed):
     sample = composed[0].sample
     assert (sample.index, sample.height, sample.width, sample.background_id) == (0, 16, 16, "0.png")
-    assert composed[0].counts == {"placed": 3}
+    assert composed[0].counts == {"placed": 3, "pasted_annotations": 3}
     assert (sample.neg_category_ids, sample.not_exhaustive_category_ids) == (None, (BANANA, FROG, LION))
     found = [
         (a.source_id, a.category_id, a.bbox, a.area, a.visible_fraction, a.z_order, a.iscrowd, a.origin)

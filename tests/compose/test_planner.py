@@ -15,7 +15,7 @@ from xpaste_ray.backgrounds import Backgrounds, open_or_index, resolve_source
 from xpaste_ray.compose.patch import make_patch, turned_size_hw
 from xpaste_ray.compose.plan import PLANS, plan_from_row, plan_to_row
 from xpaste_ray.compose.planner import Planner
-from xpaste_ray.compose.views import copied_annotations, show_masks
+from xpaste_ray.compose.views import copied_annotations, show_layers
 from xpaste_ray.errors import ConfigError
 
 COUNTS = {"banana": 2, "lion": 3}
@@ -365,11 +365,11 @@ def test_space_maximize_never_overlaps(make_pool, annotated_backgrounds, monkeyp
         assert len(plan.placements) + len(plan.skipped) == 6
         shown = np.zeros(plan.canvas_hw, int)
         row = backgrounds.row_of_id(plan.background_id)
-        for _, mask in show_masks(backgrounds.annotations(row), plan.view):
-            shown |= mask
+        layers = list(show_layers(backgrounds.annotations(row), plan.view))
         if plan.copied:
-            for _, mask in show_masks(copied_annotations(plan.copied, backgrounds), plan.copied.view):
-                shown |= mask
+            layers += show_layers(copied_annotations(plan.copied, backgrounds), plan.copied.view)
+        for _, (mask, (top, left)) in layers:
+            shown[top : top + mask.shape[0], left : left + mask.shape[1]] |= mask
         for placement in plan.placements:
             patch = make_patch(pool.instance(pool.row_of_id[placement.instance_id]).rgba, placement, rate)
             rows, columns = np.nonzero(patch.alpha)

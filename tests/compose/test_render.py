@@ -266,7 +266,7 @@ def test_hidden_object_of_the_background_is_counted(annotated_backgrounds):
     view = _whole_view(annotated_backgrounds, 1)
     plan = PastePlan(0, "b.jpg", view, view.size_hw, (_square("a", (0, 0), (40, 60)),))
     _, sample, left_out = _composed(annotated_backgrounds, plan=plan)
-    assert [a.source_id for a in sample.annotations] == ["a"] and left_out == {"hidden": 3}
+    assert [a.source_id for a in sample.annotations] == ["a"] and left_out == {"background_hidden": 3}
     assert sample.not_exhaustive_category_ids == (10,)  # COCO knows nothing of category 10
 
 
@@ -294,7 +294,7 @@ SMALL = View((0, 0, 64, 64), (16, 16), False)
 def test_object_that_shrinks_to_nothing_is_counted_and_leaves_its_category_unfinished(speck):
     _, sample, left_out = _composed(speck, plan=PastePlan(0, "a.jpg", SMALL, (16, 16), ()))
     assert [(a.category_id, a.area) for a in sample.annotations] == [(1, 25)]
-    assert left_out == {"empty_mask": 1} and sample.not_exhaustive_category_ids == (44,)
+    assert left_out == {"background_empty_mask": 1} and sample.not_exhaustive_category_ids == (44,)
 
 
 def test_copied_object_that_shrinks_to_nothing_is_counted_and_paints_nothing(speck):

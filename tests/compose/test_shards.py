@@ -39,7 +39,8 @@ def test_everything_that_was_drawn_is_counted(tmp_path, make_pool, backgrounds):
     assert counts["images"] == len(samples) == 7
     assert counts["annotations"] == sum(len(sample.annotations) for sample in samples)
     left_out = counts["hidden"] + counts["occluded"] + counts["empty_mask"]
-    assert counts["placed"] == counts["annotations"] + left_out
+    assert counts["placed"] == counts["pasted_annotations"] + left_out
+    assert counts["annotations"] == counts["pasted_annotations"]
 
 
 def test_sizes_of_unknown_categories_are_counted(tmp_path, make_pool, backgrounds):

@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 
 from xpaste_ray.backgrounds import BackgroundAnnotation
 from xpaste_ray.compose.plan import View
-from xpaste_ray.compose.views import draw_view, show, show_layers, show_masks
+from xpaste_ray.compose.views import draw_view, show, show_layers
 from xpaste_ray.config import CanvasSettings
 from xpaste_ray.masks import tight_box_xywh
 from xpaste_ray.rng import rng_for
@@ -118,7 +118,6 @@ def test_masks_are_those_of_the_whole_canvas(case):
         painted[y : y + h, x : x + w] = layer.mask
         assert np.array_equal(painted, whole)
         assert (x, y, w, h) == tight_box_xywh(whole) if whole.any() else (h, w) == (0, 0)
-    assert all(np.array_equal(seen, whole) for _, seen in show_masks((_annotation(mask),), view))
 
 
 def test_mask_that_shrinks_to_nothing_is_there_and_empty():
@@ -129,7 +128,6 @@ def test_mask_that_shrinks_to_nothing_is_there_and_empty():
         mask[at, at] = True
         ((_, layer),) = show_layers((_annotation(mask),), view)
         assert layer.mask.sum() == pixels
-        assert len(list(show_masks((_annotation(mask),), view))) == pixels
 
 
 def test_object_outside_the_crop_is_not_there():

@@ -48,10 +48,11 @@ def annotate(
     """The sample's annotations, bottom to top, and what became of the others.
 
     Pasted masks are what can be seen of them, so they are disjoint; the background's own masks may
-    overlap each other as they did before. `empty_mask`: nothing of it lies inside the image, or it
-    shrank to nothing; `hidden`: nothing of it is left; `occluded`: too little by the rule. Every object
-    that was painted or lies in the view's crop is either annotated or counted. ConfigError if the
-    backgrounds are not the plan's.
+    overlap each other as they did before. ConfigError if the backgrounds are not the plan's.
+
+    Every object that was painted or lies in the view's crop is either annotated or counted:
+    `empty_mask`, nothing of it lies inside the image, or it shrank to nothing; `hidden`, nothing of it is
+    left; `occluded`, too little by the rule; with `background_` before these for the background's own.
     """
     size_hw = rendered.image.shape[0], rendered.image.shape[1]
     annotations: list[Annotation] = []
@@ -63,13 +64,14 @@ def annotate(
         inside_area = cv2.countNonZero(full) if full.size else 0
         whole_area = inside_area + item.outside_area
         visible = shape_of_part(item.visible, corner, size_hw)
+        prefix = "background_" if item.origin == "background" else ""
         if not inside_area:
-            left_out["empty_mask"] += 1
+            left_out[f"{prefix}empty_mask"] += 1
             remnants |= {item.category_id} if _leaves_traces(item) else set()
         elif visible is None:
-            left_out["hidden"] += 1
+            left_out[f"{prefix}hidden"] += 1
         elif not _stays(item, whole_area, visible, plan.occlusion):
-            left_out["occluded"] += 1
+            left_out[f"{prefix}occluded"] += 1
             remnants.add(item.category_id)
         else:
             amodal = shape_of_part(full, corner, size_hw) if output.amodal else None

@@ -10,7 +10,7 @@ from xpaste_ray.compose.patch import Patch, with_margin
 from xpaste_ray.config import Blend
 
 _GAUSSIAN_PX, _GAUSSIAN_SIGMA = 5, 2.0  # EM-Paste's code
-_BOX_PX = 3  # EM-Paste's code
+_BOX_PX = {"box": 3, "box5": 5}  # EM-Paste's code; X-Paste's, where it is called gaussian
 MOTION_LENGTHS_PX = (3, 5, 7, 9)  # EM-Paste's code
 
 
@@ -49,8 +49,8 @@ def _edge_kernel(blend: Blend, motion: tuple[int, float] | None) -> np.ndarray |
     if blend == "gaussian":
         line = cv2.getGaussianKernel(_GAUSSIAN_PX, _GAUSSIAN_SIGMA)
         return (line @ line.T).astype(np.float32)
-    if blend == "box":
-        return np.full((_BOX_PX, _BOX_PX), 1 / _BOX_PX**2, np.float32)
+    if side := _BOX_PX.get(blend):
+        return np.full((side, side), 1 / side**2, np.float32)
     if blend == "motion" and motion:
         return _motion_kernel(*motion)
     return None

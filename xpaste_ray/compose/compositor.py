@@ -21,8 +21,12 @@ _GROUP_PIXELS = 8 * 1024 * 1024  # 25 MB of canvases; more brings nothing
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """image: (H, W, 3) uint8 RGB. counts: pasted objects (`placed`), reasons of all that was left out,
-    and how many were `sized_by_overall`: by rule `prior`, in a category without statistics."""
+    """image: (H, W, 3) uint8 RGB.
+
+    counts: pasted objects (`placed`), those annotated (`pasted_annotations`), the background's own
+    (`background_objects`), the reasons of all that was left out, and how many were `sized_by_overall`: by
+    rule `prior`, in a category without statistics.
+    """
 
     plan: PastePlan
     image: np.ndarray
@@ -61,7 +65,8 @@ class Compositor:
             yield from [self._annotated(*pair) for pair in zip(group, painted, strict=True)]
 
     def _annotated(self, plan: PastePlan, rendered: Rendered) -> Composed:
-        sample, counts = annotate(plan, rendered, self._pool, self._backgrounds, self._settings.output)
+        sample, left_out = annotate(plan, rendered, self._pool, self._backgrounds, self._settings.output)
+        counts = _tally(sample, left_out)
         counts["placed"] = len(rendered.painted)
         for reason in plan.skipped:
             counts[f"skipped_{reason}"] += 1
@@ -74,6 +79,14 @@ class Compositor:
         if self._sizes is None:
             return 0
         return sum(self._sizes.lacks(placement.category_id) for placement in plan.placements)
+
+
+def _tally(sample: Sample, left_out: Counter[str]) -> Counter[str]:
+    """What was left out, beside what was there: objects of the background, and pasted ones annotated."""
+    pasted = sum(annotation.origin != "background" for annotation in sample.annotations)
+    gone = sum(count for reason, count in left_out.items() if reason.startswith("background_"))
+    own = len(sample.annotations) - pasted + gone
+    return Counter({"pasted_annotations": pasted, **({"background_objects": own} if own else {}), **left_out})
 
 
 def _groups(plans: Iterable[PastePlan]) -> Iterator[list[PastePlan]]:

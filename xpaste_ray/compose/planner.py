@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from xpaste_ray.compose.placement import (
 from xpaste_ray.compose.plan import Copied, PastePlan, Placement, SizeHW, View
 from xpaste_ray.compose.sampling import InstanceSampler
 from xpaste_ray.compose.sizes import cutout_problem, draw_size_hw, load_size_table, size_problem
-from xpaste_ray.compose.views import copied_annotations, draw_view, show_masks
+from xpaste_ray.compose.views import copied_annotations, draw_view, show_layers
 from xpaste_ray.config import ComposeSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool import Pool
@@ -203,12 +204,12 @@ class Planner:
     def _occupied(self, row: int, view: View, copied: Copied | None) -> np.ndarray:
         """(H, W) uint8, 1 where the background's own or copied objects are; the view's size."""
         occupied = np.zeros(view.size_hw, np.uint8)
-        for _, mask in show_masks(self._backgrounds.annotations(row), view):
-            occupied |= mask
+        shown = [show_layers(self._backgrounds.annotations(row), view)]
         if copied:
-            for _, mask in show_masks(copied_annotations(copied, self._backgrounds), copied.view):
-                seen = mask[: view.size_hw[0], : view.size_hw[1]]
-                occupied[: seen.shape[0], : seen.shape[1]] |= seen
+            shown.append(show_layers(copied_annotations(copied, self._backgrounds), copied.view))
+        for _, (mask, (top, left)) in chain.from_iterable(shown):
+            seen = occupied[top : top + mask.shape[0], left : left + mask.shape[1]]
+            seen |= mask[: seen.shape[0], : seen.shape[1]]
         return occupied
 
     def _in_free_circles(

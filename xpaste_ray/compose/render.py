@@ -16,7 +16,7 @@ from xpaste_ray.compose.patch import (
     mean_grey,
     recolour,
 )
-from xpaste_ray.compose.plan import Copied, PastePlan, Placement
+from xpaste_ray.compose.plan import Copied, PastePlan, Placement, SizeHW
 from xpaste_ray.compose.views import show, show_layers
 from xpaste_ray.compose.visibility import Layer
 from xpaste_ray.pool import Pool
@@ -26,7 +26,7 @@ from xpaste_ray.pool import Pool
 class Painted:
     """One painted object.
 
-    layer: its mask, inside the canvas, as if nothing covered it; of no height or width if it lies
+    layer: its mask, inside the view, as if nothing covered it; of no height or width if it lies
     outside. outside_area: pixels of its mask that lie outside. annotation: what was copied, None for
     pool instances.
     """
@@ -50,6 +50,9 @@ class Rendered:
 
 def render(plan: PastePlan, pool: Pool, backgrounds: Backgrounds) -> Rendered:
     """Paint the placements in order, inside their rectangles only, then the copied objects.
+
+    Placements end at the border of the background's view, also where copied objects need a larger canvas:
+    they are pasted first (X-Paste, `both`).
 
     ConfigError if pool or backgrounds are not those of the plan.
     """
@@ -75,7 +78,7 @@ def _paste(canvas: np.ndarray, placement: Placement, plan: PastePlan, pool: Pool
     patch = make_patch(instance.rgba, placement, plan.mask_rate)
     if placement.blend != "alpha":
         patch = prepare(patch, placement.blend, placement.motion)
-    whole, patch = patch, _clipped(patch, canvas.shape[:2])
+    whole, patch = patch, _clipped(patch, plan.view.size_hw)
     (top, left), (height, width) = patch.top_left_yx, patch.mask.shape
     if height and width:
         part = canvas[top : top + height, left : left + width]
@@ -115,7 +118,7 @@ def _paste_copied(
     return painted
 
 
-def _clipped(patch: Patch, canvas_hw: tuple[int, ...]) -> Patch:
+def _clipped(patch: Patch, canvas_hw: SizeHW) -> Patch:
     """The part of the patch that lies on the canvas; of no height or width if nothing does."""
     (top, left), (height, width) = patch.top_left_yx, patch.mask.shape
     first_row, first_column = max(0, -top), max(0, -left)

@@ -83,18 +83,6 @@ def show_layers(
         yield annotation, _tight(mask, (first_row, first_column))
 
 
-def show_masks(
-    annotations: tuple[BackgroundAnnotation, ...], view: View
-) -> Iterator[tuple[BackgroundAnnotation, np.ndarray]]:
-    """Annotations of which anything can be seen, with their masks in the view: (h, w) uint8, 0 or 1."""
-    for annotation, layer in show_layers(annotations, view):
-        if layer.mask.size:
-            mask = np.zeros(view.size_hw, np.uint8)
-            (top, left), (height, width) = layer.top_left_yx, layer.mask.shape
-            mask[top : top + height, left : left + width] = layer.mask
-            yield annotation, mask
-
-
 class _Axis(NamedTuple):
     """One direction of a view of `side` pixels. sources: which of them each seen pixel shows, ascending.
 
