@@ -1,11 +1,20 @@
 import os
 import pickle
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.backgrounds.material import encoded, exif, picture, small_dataset, write_dataset
+from tests.backgrounds.material import (
+    encoded,
+    exif,
+    picture,
+    png,
+    png_chunk,
+    small_dataset,
+    write_dataset,
+)
 from xpaste_ray.backgrounds import resolve_source
 from xpaste_ray.backgrounds.sources import FolderSource, list_images, parse_colours
 from xpaste_ray.errors import ConfigError
@@ -40,6 +49,8 @@ def test_unusable_files_are_rejected_with_a_reason(tmp_path, index):
         "sky.fits": b"SIMPLE  =                    T",
         "credits.json": b"{}",
         ".hidden.png": b"",
+        "bomb.png": png(50_000, 50_000, bytes(1000)),
+        "inflates.png": png(1, 1, b"\0abc", png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(20 << 20)))),
     }
     (tmp_path / "in").mkdir()
     for name, data in files.items():
@@ -50,11 +61,15 @@ def test_unusable_files_are_rejected_with_a_reason(tmp_path, index):
     assert dict(found.rejected) == {
         "empty_file": 1,
         "missing_file": 1,
+        "oversized_metadata": 1,
+        "too_many_pixels": 1,
         "truncated": 1,
         "unsupported_format": 3,
     }
     assert dict(found.rejected_images()) == {
         "animation.gif": "unsupported_format",
+        "bomb.png": "too_many_pixels",
+        "inflates.png": "oversized_metadata",
         "empty.jpg": "empty_file",
         "nowhere.png": "missing_file",
         "sky.fits": "unsupported_format",

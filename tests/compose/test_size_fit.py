@@ -1,8 +1,10 @@
 """Files that sizes are fitted from: what cannot be used is counted, by reason."""
 
+import numpy as np
 import pytest
 
-from xpaste_ray.compose.sizes import fit_size_table, write_size_table
+from xpaste_ray.compose.size_fit import fit_size_table, size_table_bytes, write_size_table
+from xpaste_ray.compose.size_table import load_size_table
 from xpaste_ray.errors import ConfigError
 
 IMAGES = [{"id": 1, "height": 100, "width": 100}, {"id": "b", "height": 100, "width": 400}]
@@ -82,3 +84,39 @@ def test_a_table_is_written_again_but_never_over_something_else(tmp_path):
     assert "0.2" in path.read_text()
     with pytest.raises(ConfigError, match="cannot be written"):
         write_size_table(tmp_path, {"3": [0.2, 0.1]})
+
+
+def _coco(boxes):
+    return {
+        "images": [{"id": 1, "height": 100, "width": 100}, {"id": 2, "height": 100, "width": 400}],
+        "annotations": [
+            {"image_id": image, "category_id": category, "bbox": [0, 0, *side], "iscrowd": crowd}
+            for image, category, side, crowd in boxes
+        ],
+    }
+
+
+def test_fit_by_hand(tmp_path):
+    """Category 3: shares 0.2 and 0.4 of the side; 7: one, so deviation 0; crowds do not count."""
+    coco = _coco(
+        [
+            (1, 3, (20, 20), 0),
+            (2, 3, (80, 80), 0),
+            (1, 7, (10, 40), 0),
+            (1, 7, (90, 90), 1),
+            (1, 7, (0, 5), 0),
+        ]
+    )
+    table, left_out = fit_size_table(coco)
+    assert left_out == {"crowd": 1, "empty_box": 1}
+    assert table["3"] == pytest.approx([0.3, 0.1]) and table["7"] == pytest.approx([0.2, 0.0])
+    path = tmp_path / "sizes.json"
+    path.write_bytes(size_table_bytes(table))
+    loaded = load_size_table(str(path))
+    assert loaded.of(3) == pytest.approx((0.3, 0.1))
+    assert loaded.of(99) == pytest.approx((0.8 / 3, np.std([0.2, 0.4, 0.2])))
+
+
+def test_nothing_to_fit_is_an_error():
+    with pytest.raises(ConfigError, match="no boxes"):
+        fit_size_table(_coco([(1, 3, (90, 90), 1)]))

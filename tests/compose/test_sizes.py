@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -11,13 +10,9 @@ from xpaste_ray.compose.sizes import (
     clipped_share,
     cutout_problem,
     draw_size_hw,
-    fit_size_table,
-    load_size_table,
     size_problem,
-    size_table_bytes,
 )
 from xpaste_ray.config import SizeSettings
-from xpaste_ray.errors import ConfigError
 from xpaste_ray.rng import rng_for
 
 PRIOR = SizeSettings(rule="prior")
@@ -112,67 +107,6 @@ def test_box_area_is_the_share_squared():
         height, width = _size("prior", (80, 120), uniform=0.3, normal=normal)
         share = clipped_share(CANVAS, PRIOR, (0.2, 0.1), normal)
         assert share - 2 / 640 <= math.sqrt(height * width) / 640 <= share
-
-
-def test_lvis_table_has_the_published_facts():
-    table = load_size_table("lvis")
-    means = [mean for mean, _ in table.by_category.values()]
-    assert len(means) == 1203 and np.mean(means) == pytest.approx(0.157, abs=5e-4)
-    assert sum(std == 0 for _, std in table.by_category.values()) == 44
-    assert table.of(10**6) == table.overall and 0.05 < table.overall[0] < 0.2
-
-
-def _coco(boxes):
-    return {
-        "images": [{"id": 1, "height": 100, "width": 100}, {"id": 2, "height": 100, "width": 400}],
-        "annotations": [
-            {"image_id": image, "category_id": category, "bbox": [0, 0, *side], "iscrowd": crowd}
-            for image, category, side, crowd in boxes
-        ],
-    }
-
-
-def test_fit_by_hand(tmp_path):
-    """Category 3: shares 0.2 and 0.4 of the side; 7: one, so deviation 0; crowds do not count."""
-    coco = _coco(
-        [
-            (1, 3, (20, 20), 0),
-            (2, 3, (80, 80), 0),
-            (1, 7, (10, 40), 0),
-            (1, 7, (90, 90), 1),
-            (1, 7, (0, 5), 0),
-        ]
-    )
-    table, left_out = fit_size_table(coco)
-    assert left_out == {"crowd": 1, "empty_box": 1}
-    assert table["3"] == pytest.approx([0.3, 0.1]) and table["7"] == pytest.approx([0.2, 0.0])
-    path = tmp_path / "sizes.json"
-    path.write_bytes(size_table_bytes(table))
-    loaded = load_size_table(str(path))
-    assert loaded.of(3) == pytest.approx((0.3, 0.1))
-    assert loaded.of(99) == pytest.approx((0.8 / 3, np.std([0.2, 0.4, 0.2])))
-
-
-def test_without_overall_entry_the_categories_are_pooled(tmp_path):
-    """Means 0.1 and 0.3, deviations 0: pooled mean 0.2, deviation 0.1."""
-    path = tmp_path / "sizes.json"
-    path.write_text(json.dumps({"1": [0.1, 0.0], "2": [0.3, 0.0]}))
-    assert load_size_table(str(path)).overall == pytest.approx((0.2, 0.1))
-
-
-@pytest.mark.parametrize("text", ["{}", '{"1": [1]}', '{"a": [1, 2]}', "[]", '{"1": 3}', "{"])
-def test_bad_tables_are_errors(tmp_path, text):
-    path = tmp_path / "sizes.json"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match="sizes.json"):
-        load_size_table(str(path))
-    with pytest.raises(ConfigError, match="not a file"):
-        load_size_table(str(tmp_path / "none.json"))
-
-
-def test_nothing_to_fit_is_an_error():
-    with pytest.raises(ConfigError, match="no boxes"):
-        fit_size_table(_coco([(1, 3, (90, 90), 1)]))
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,10 @@ def composed(tmp_path_factory):
     root = tmp_path_factory.mktemp("composed")
     pool = seal_discs(root / "run", {"banana": 2, "lion": 3})
     backgrounds = open_or_index(resolve_source(small_dataset(root / "photos")), root / "cache")
+    return compose_all_formats(root / "data", pool, backgrounds)
+
+
+def compose_all_formats(folder, pool, backgrounds):
     settings = options(
         f"count={COUNT}", "samples_per_shard=3", f"output.formats={list(FORMAT_NAMES)}",
         "canvas.fit=keep", "instances=[1, 5]", "copy_rule=both",
@@ -47,11 +51,11 @@ def composed(tmp_path_factory):
     compositor = Compositor(pool, backgrounds, settings, seed=5)
     spec = dataset_spec(settings, pool, backgrounds, "recipe", {})
     for shard in spec.shards:
-        compose_shard(root / "data", shard, compositor, spec, None)
-    finish(root / "data", spec)
-    fragments = [read_fragment(root / "data", shard) for shard in spec.shards]
+        compose_shard(folder, shard, compositor, spec, None)
+    finish(folder, spec)
+    fragments = [read_fragment(folder, shard) for shard in spec.shards]
     samples = [sample for fragment in fragments for sample in fragment.samples]
-    return root / "data", samples, {category.id: category.name for category in spec.categories}
+    return folder, samples, {category.id: category.name for category in spec.categories}
 
 
 def union(masks, sample):
@@ -209,3 +213,20 @@ def test_every_format_leads_pasted_objects_back(composed):
     objects = [entry for file in files for entry in ElementTree.parse(file).iter("object")]
     of_voc = [_told({child.tag: child.text for child in entry}) for entry in objects]
     assert of_voc == [one for one, crowd in zip(told, crowds, strict=True) if not crowd]
+
+
+def test_category_names_of_any_kind_are_composed_into_every_format(tmp_path):
+    """No file is named after one, and each comes back as it was."""
+    names = {1: "../../stray", 18: 'dog/\n"<&>', 44: "\u00fc" * 300}
+    file = small_dataset(tmp_path / "photos")
+    content = json.loads(file.read_text())
+    content["categories"] = [{"id": number, "name": name} for number, name in names.items()]
+    file.write_text(json.dumps(content))
+    pool = seal_discs(tmp_path / "run", {"banana": 2, "lion": 3})
+    backgrounds = open_or_index(resolve_source(file), tmp_path / "cache")
+    dataset, _, _ = compose_all_formats(tmp_path / "data", pool, backgrounds)
+    assert validate(dataset).findings == []
+    coco = COCO(str(dataset / "coco" / "annotations.json"))
+    known = {category["id"]: category["name"] for category in coco.dataset["categories"]}
+    assert names.items() <= known.items()
+    assert not any(part in path.name for path in dataset.rglob("*") for part in ("stray", "dog", "\u00fc"))

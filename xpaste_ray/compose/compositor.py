@@ -11,7 +11,7 @@ from xpaste_ray.compose.annotate import annotate
 from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.compose.planner import Planner
 from xpaste_ray.compose.render import Rendered, render
-from xpaste_ray.compose.sizes import load_size_table
+from xpaste_ray.compose.size_table import load_size_table
 from xpaste_ray.config import ComposeSettings
 from xpaste_ray.pool import Pool
 from xpaste_ray.samples import Sample

@@ -18,7 +18,8 @@ from xpaste_ray.compose.placement import (
 )
 from xpaste_ray.compose.plan import Copied, PastePlan, Placement, SizeHW, View
 from xpaste_ray.compose.sampling import InstanceSampler
-from xpaste_ray.compose.sizes import cutout_problem, draw_size_hw, load_size_table, size_problem
+from xpaste_ray.compose.size_table import load_size_table
+from xpaste_ray.compose.sizes import cutout_problem, draw_size_hw, size_problem
 from xpaste_ray.compose.views import copied_annotations, draw_view, show_layers
 from xpaste_ray.config import ComposeSettings
 from xpaste_ray.errors import ConfigError

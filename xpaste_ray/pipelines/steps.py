@@ -11,7 +11,7 @@ from typing import Any
 
 from xpaste_ray.backgrounds import Backgrounds, resolve_source
 from xpaste_ray.categories import Category, did_you_mean, lvis_categories, pick_categories
-from xpaste_ray.compose.sizes import size_table_id
+from xpaste_ray.compose.size_table import size_table_id
 from xpaste_ray.config import ComposeSettings, DatasetSettings, Settings
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES
 from xpaste_ray.errors import ConfigError

@@ -1,0 +1,79 @@
+"""How large instances of a category usually are.
+
+A size is a share r of the image's side: r^2 x image area is the area of the instance's box. What is
+usual for a category is a mean and a standard deviation of r over annotations (X-Paste, stage G, which
+calls it "area").
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xpaste_ray.categories import lvis_instance_counts
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.runs import read_json
+
+OVERALL = "overall"
+_LVIS_TABLE = Path(__file__).resolve().parent.parent / "data" / "lvis_v1_area_mean_std.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SizeTable:
+    """Mean and standard deviation of the share of the side, by category id and over all categories."""
+
+    by_category: Mapping[int, tuple[float, float]]
+    overall: tuple[float, float]
+
+    def of(self, category_id: int) -> tuple[float, float]:
+        """The category's, or the overall one where the table lacks it."""
+        return self.by_category.get(category_id, self.overall)
+
+    def lacks(self, category_id: int) -> bool:
+        return category_id not in self.by_category
+
+
+def size_table_id(table: str) -> str:
+    """What a table is, wherever it lies: "lvis", or the hash of the file."""
+    return table if table == "lvis" else hash_file(_table_file(table))
+
+
+def _table_file(table: str) -> Path:
+    path = _LVIS_TABLE if table == "lvis" else Path(table)
+    if not path.is_file():
+        raise ConfigError(f'size.table: {table} is not a file: give "lvis" or what `xpaste sizes fit` wrote')
+    return path
+
+
+def load_size_table(table: str) -> SizeTable:
+    """ "lvis" (LVIS v1 train, published with X-Paste) or a JSON file: {"<category id>": [mean, std]}.
+
+    Without an entry "overall" the mean over the categories stands for it, weighted by their instances
+    for LVIS. ConfigError if the file is missing or not such a table.
+    """
+    path = _table_file(table)
+    try:
+        entries = {key: (float(mean), float(std)) for key, (mean, std) in read_json(path).items()}
+        overall = entries.pop(OVERALL, None)
+        by_category = {int(key): value for key, value in entries.items()}
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f'size.table: {path} must map category ids to [mean, std] (and "overall")'
+        ) from None
+    if not by_category and overall is None:
+        raise ConfigError(f"size.table: {path} is empty: fit it from annotations with `xpaste sizes fit`")
+    weights = lvis_instance_counts() if table == "lvis" else {}
+    return SizeTable(by_category, overall or _pooled(by_category, weights))
+
+
+def _pooled(
+    by_category: Mapping[int, tuple[float, float]], weights: Mapping[int, int]
+) -> tuple[float, float]:
+    values = np.array(list(by_category.values()))
+    weight = np.array([weights.get(category, 1) for category in by_category], float)
+    mean = np.average(values[:, 0], weights=weight)
+    square = np.average(values[:, 1] ** 2 + values[:, 0] ** 2, weights=weight)
+    return float(mean), math.sqrt(max(0.0, float(square - mean**2)))
