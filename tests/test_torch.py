@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import numpy as np
@@ -10,8 +11,9 @@ from torchvision.transforms import v2
 
 from tests.backgrounds.material import small_dataset
 from tests.compose.options import options
+from tests.conftest import CATEGORIES
 from xpaste_ray.compose.compositor import Compositor
-from xpaste_ray.torch import ComposedDataset, detection_collate
+from xpaste_ray.torch import ComposedDataset, detection_collate, per_object
 
 COUNTS = {"banana": 2, "lion": 2}
 
@@ -111,3 +113,33 @@ def test_backgrounds_are_those_of_the_options(make_pool, tmp_path, monkeypatch):
     dataset = ComposedDataset(pool, file, dog_free)
     used = {dataset.plan(number).background_id for number in range(12)}
     assert not used & {coco.imgs[number]["file_name"] for number in with_dog}
+
+
+def test_cropping_transforms_keep_targets_together(make_pool, backgrounds):
+    cropping = v2.Compose([v2.RandomCrop(24), v2.SanitizeBoundingBoxes(labels_getter=per_object)])
+    settings = options("count=6", "instances=[8, 8]", "place.rule=inside")
+    dataset = ComposedDataset(make_pool(COUNTS), backgrounds, settings, transforms=cropping)
+    torch.manual_seed(0)
+    numbers = []
+    for _, target in (dataset[index] for index in range(6)):
+        names = ("boxes", "labels", "masks", "area", "iscrowd", "pasted")
+        (number,) = {len(target[name]) for name in names}
+        numbers.append(number)
+    assert min(numbers) < 8
+
+
+def test_labels_are_the_backgrounds_own_where_names_are_the_same(make_pool, tmp_path, monkeypatch):
+    """Backgrounds with banana as 1 and a lamp under the lion's number."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lion = next(category.id for category in CATEGORIES if category.name == "lion")
+    file = small_dataset(tmp_path / "coco")
+    content = json.loads(file.read_text())
+    names = {1: "Banana", 18: "dog", 44: "cup", lion: "lamp"}
+    content["categories"] = [{"id": number, "name": name} for number, name in names.items()]
+    file.write_text(json.dumps(content))
+    dataset = ComposedDataset(make_pool(COUNTS), file, options("count=8", "instances=[6, 6]"))
+    names = {category.id: category.name for category in dataset.categories}
+    assert len(names) == len(dataset.categories) and names[1] == "Banana" and names[lion] == "lamp"
+    (new,) = (number for number, name in names.items() if name == "lion")
+    pasted = {int(n) for _, t in map(dataset.__getitem__, range(8)) for n in t["labels"][t["pasted"]]}
+    assert pasted == {1, new}

@@ -51,6 +51,11 @@ def display_name(name: str) -> str:
     return name.replace("_", " ")
 
 
+def name_key(name: str) -> str:
+    """Equal for names that differ in case, underscores and spaces only."""
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
 @cache
 def lvis_categories() -> tuple[Category, ...]:
     """The 1,203 categories of LVIS v1, by id."""

@@ -133,13 +133,15 @@ class CanvasSettings(_Section):
 
     fit: `resize` to size_hw whatever the aspect ratio; `crop` a random rectangle of size_hw's aspect
     ratio, `scale` times the largest one that fits; `lsj` resize by `scale` times what fits size_hw,
-    then a random crop to it, unpadded, so canvases may be smaller; `keep` the image as it is.
+    then a random crop to it; `keep` the image as it is. `pad`: what `lsj` leaves of size_hw is black on
+    the right and below, as published (X-Paste pads in its trainer's batches); else canvases are smaller.
     """
 
     size_hw: tuple[SidePx, SidePx]
     fit: Literal["resize", "crop", "lsj", "keep"]
     scale: PositiveRange
     flip_probability: Fraction
+    pad: bool = True
 
     @model_validator(mode="after")
     def _crop_inside(self) -> "CanvasSettings":

@@ -31,8 +31,9 @@ class ComposedDataset(Dataset[tuple[torch.Tensor, Target]]):
     """Sample i is the same in any order, in any worker process, in any run with the same arguments.
 
     pool: a run, a pool's folder, or an open pool. backgrounds: as `compose.backgrounds`, or open ones.
-    options: the name of a preset, or its `compose` section. transforms: called with (image, target);
-    those of torchvision.transforms.v2 work.
+    options: the name of a preset, or its `compose` section. transforms: called with (image, target), as
+    those of torchvision.transforms.v2; where they crop, end with
+    `v2.SanitizeBoundingBoxes(labels_getter=per_object)`, which drops what they cut away.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ComposedDataset(Dataset[tuple[torch.Tensor, Target]]):
             source = resolve_source(backgrounds, options.background_images, options.background_column)
             backgrounds = open_or_index(source)
         backgrounds = backgrounds.without_categories(options.exclude_categories)
+        pool = pool.in_vocabulary(backgrounds.categories)
         self.categories: tuple[Category, ...] = merged_categories(pool.categories, backgrounds.categories)
         self._transforms = transforms
         self._count = options.count
@@ -111,6 +113,12 @@ def detection_target(sample: Sample) -> Target:
         "image_id": sample.index,
         "pasted": torch.tensor([a.origin != "background" for a in annotations], dtype=torch.bool),
     }
+
+
+def per_object(inputs: tuple[Any, Target]) -> tuple[torch.Tensor, ...]:
+    """`labels_getter` of torchvision's `SanitizeBoundingBoxes`: all that a target has one of for each box,
+    beside boxes and masks."""
+    return tuple(inputs[1][name] for name in ("labels", "area", "iscrowd", "pasted"))
 
 
 def detection_collate(

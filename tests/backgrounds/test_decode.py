@@ -255,3 +255,8 @@ def test_decoding_is_that_of_pillow_within_rounding():
     for name in ("baseline", "progressive", "grey"):
         expected = np.asarray(Image.open(io.BytesIO(FILES[name])).convert("RGB")).astype(int)
         assert np.abs(decode(FILES[name]) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_canvas_can_be_painted_on(name):
+    assert decode(FILES[name]).flags.writeable

@@ -15,6 +15,7 @@ from xpaste_ray.backgrounds import Backgrounds, open_or_index, resolve_source
 from xpaste_ray.compose.patch import make_patch, turned_size_hw
 from xpaste_ray.compose.plan import PLANS, plan_from_row, plan_to_row
 from xpaste_ray.compose.planner import Planner
+from xpaste_ray.compose.render import render
 from xpaste_ray.compose.views import copied_annotations, show_layers
 from xpaste_ray.errors import ConfigError
 
@@ -418,3 +419,14 @@ def test_reference_layout_counts_categories_without_instances(make_pool, annotat
 def test_planning_needs_no_pixels_of_backgrounds(make_pool, annotated_backgrounds, monkeypatch):
     monkeypatch.setattr(Backgrounds, "load", lambda *_: pytest.fail("a plan read pixels"))
     _plans(make_pool(COUNTS), annotated_backgrounds, *EVERYTHING, "copy_rule=both", count=10)
+
+
+@pytest.mark.parametrize("pad", [True, False])
+def test_small_views_are_padded_unless_told_otherwise(make_pool, backgrounds, pad):
+    """A photograph of 32 x 48 px at half of what fits 64 x 64: 21 x 32 px, on the top left."""
+    canvas = f"canvas={{size_hw: [64, 64], fit: lsj, scale: [0.5, 0.5], flip_probability: 0, pad: {pad}}}"
+    pool = make_pool(COUNTS)
+    plan = Planner(pool, backgrounds, options(canvas, "place.rule=centre"), seed=0).plan(0)
+    assert plan.view.size_hw == (21, 32) and plan.canvas_hw == ((64, 64) if pad else (21, 32))
+    image = render(plan, pool, backgrounds).image
+    assert image.shape[:2] == plan.canvas_hw and not image[21:].any() and not image[:, 32:].any()

@@ -112,7 +112,7 @@ def test_fit_by_hand(tmp_path):
     assert table["3"] == pytest.approx([0.3, 0.1]) and table["7"] == pytest.approx([0.2, 0.0])
     path = tmp_path / "sizes.json"
     path.write_bytes(size_table_bytes(table))
-    loaded = load_size_table(str(path))
+    loaded = load_size_table(str(path), ())
     assert loaded.of(3) == pytest.approx((0.3, 0.1))
     assert loaded.of(99) == pytest.approx((0.8 / 3, np.std([0.2, 0.4, 0.2])))
 

@@ -211,7 +211,6 @@ def test_conversion_to_every_other_format_is_valid(made):
 def test_stream_of_ray_data_gives_the_samples_of_the_compositor(made):
     import ray
 
-    from xpaste_ray.pipelines import ray_profile
     from xpaste_ray.pipelines.dataset import open_job
     from xpaste_ray.pipelines.stream import DetectionBatch, composed_samples
 
@@ -225,8 +224,6 @@ def test_stream_of_ray_data_gives_the_samples_of_the_compositor(made):
     job = open_job(settings, command[1])
     compositor = Compositor(job.pool, job.backgrounds, job.settings, 3)
     try:
-        ray_profile.start_ray(2)
-        ray_profile.configure_data(lambda stage, done: None)
         stream = composed_samples(job, actors=2)
         batches = list(stream.iter_torch_batches(batch_size=8, collate_fn=DetectionBatch()))
     finally:

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
+import torch
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -131,10 +133,17 @@ def test_python_of_the_readme_works(reference, capsys):
     """Its snippets, with the run at hand in place of the demo's and the shipped photographs."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     snippets = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    assert len(snippets) == 2
+    assert len(snippets) == 3
+    names = {}
     for code in snippets:
-        exec(code.replace("runs/demo", str(reference)).replace("photos/", str(PHOTOS_DIR)), {})
+        exec(code.replace("runs/demo", str(reference)).replace("photos/", str(PHOTOS_DIR)), names)
     assert "a photo of a single" in capsys.readouterr().out
+    try:
+        images, targets = next(iter(names["batches"]))
+    finally:
+        ray.shutdown()
+    assert [image.shape[0] for image in images] == [3, 3] and {"boxes", "masks"} <= targets[0].keys()
+    assert names["dataset"][0][0].dtype == torch.float32
 
 
 def test_nothing_tells_where_it_was_made(reference):

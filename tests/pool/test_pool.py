@@ -1,9 +1,11 @@
+import pickle
 import shutil
 
 import numpy as np
 import pytest
 
 from tests.conftest import CATEGORIES, disc
+from xpaste_ray.categories import Category
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.pool import open_pool, seal
 from xpaste_ray.pool.cutout import cut_out
@@ -32,6 +34,22 @@ def test_categories_without_instances_are_listed_and_not_drawable(make_pool):
     pool = make_pool({"banana": 1})
     assert pool.categories == CATEGORIES
     assert {key: rows.tolist() for key, rows in pool.rows_by_category.items()} == {45: [0]}
+
+
+def test_categories_take_the_numbers_of_a_datasets_own(make_pool):
+    """banana 45, frog 470 and lion 649 where "Banana" is 1 and 649 is a lamp: the lion gets the next free."""
+    pool = make_pool({"banana": 2, "frog": 1, "lion": 1})
+    theirs = [Category(1, "Banana", frequency="r"), Category(649, "lamp")]
+    told = pool.in_vocabulary(theirs)
+    frog = CATEGORIES[1]
+    assert [(c.id, c.name) for c in told.categories] == [(1, "Banana"), (frog.id, "frog"), (650, "lion")]
+    assert told.categories[0].synonyms == CATEGORIES[0].synonyms and told.categories[0].frequency == "r"
+    assert told.category_ids.tolist() == [1, 1, frog.id, 650] and told.instance(3).category_id == 650
+    assert told.instance_ids == pool.instance_ids
+    again = pickle.loads(pickle.dumps(told))
+    assert again.categories == told.categories and again.category_ids.tolist() == told.category_ids.tolist()
+    assert told.in_vocabulary(theirs).categories == told.categories
+    assert pool.in_vocabulary(()) is pool
 
 
 def test_bytes_do_not_depend_on_the_run(make_pool):

@@ -99,7 +99,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         page = Image.new("RGBA", image.size, "white")
         page.alpha_composite(image.convert("RGBA"))
         image = page
-    return np.asarray(image.convert("RGB"))
+    return np.array(image.convert("RGB"))  # not asarray, which is read-only: backgrounds are painted on
 
 
 def _is_complete_jpeg(data: bytes) -> bool:

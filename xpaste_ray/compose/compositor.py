@@ -42,7 +42,7 @@ class Compositor:
         self._pool, self._backgrounds, self._settings = pool, backgrounds, settings
         self._planner = Planner(pool, backgrounds, settings, seed)
         by_prior = settings.size.rule == "prior" and settings.layout == "free"
-        self._sizes = load_size_table(settings.size.table) if by_prior else None
+        self._sizes = load_size_table(settings.size.table, pool.categories) if by_prior else None
 
     def plan(self, sample: int) -> PastePlan:
         return self._planner.plan(sample)

@@ -38,13 +38,18 @@ class Planner:
         own and there may be none."""
         self._pool, self._backgrounds, self._settings, self._seed = pool, backgrounds, settings, seed
         self._sampler = InstanceSampler(pool, settings.category, settings.draw)
-        self._sizes = load_size_table(settings.size.table)
+        self._sizes = load_size_table(settings.size.table, pool.categories)
         annotated = len(backgrounds.annotated_rows)
         if annotated < 2 and (settings.copy_rule != "pool" or settings.layout == "reference"):
             raise ConfigError(
                 f"copy_rule={settings.copy_rule}, layout={settings.layout} take objects and layouts from "
                 f"another annotated background than the sample's own, and {annotated} of these have "
                 "annotations: give a COCO or LVIS file as backgrounds with at least two such images"
+            )
+        if settings.category.rule == "present" and not backgrounds.category_ids:
+            raise ConfigError(
+                "category.rule=present pastes categories that the background shows, and these backgrounds "
+                "have no annotations: give a COCO or LVIS file, or choose another rule"
             )
         self._circles: dict[int, Circle | None] = {}
 
@@ -56,7 +61,9 @@ class Planner:
         from_pool, copies = self._what_to_paste(rng)
         copied = self._copied(rng_for(self._seed, "copied", sample), row) if copies else None
         canvas_hw = view.size_hw
-        if copied:  # as in X-Paste's self_copy, the canvas holds both views
+        if settings.canvas.fit == "lsj" and settings.canvas.pad:
+            canvas_hw = settings.canvas.size_hw
+        elif copied:  # as in X-Paste's self_copy, the canvas holds both views
             (height, width), (other_height, other_width) = view.size_hw, copied.view.size_hw
             canvas_hw = (max(height, other_height), max(width, other_width))
         placements: list[Placement] = []

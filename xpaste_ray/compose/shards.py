@@ -44,7 +44,7 @@ def merged_categories(*vocabularies: Iterable[Category]) -> tuple[Category, ...]
             if known.name != category.name:
                 raise ConfigError(
                     f"category {category.id} is {known.name!r} in the pool and {category.name!r} in the "
-                    "backgrounds: build the pool from the backgrounds' own category list"
+                    "backgrounds: use the pool `in_vocabulary` of the backgrounds' categories"
                 )
     return tuple(by_id[number] for number in sorted(by_id))
 

@@ -6,13 +6,13 @@ calls it "area").
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from xpaste_ray.categories import lvis_instance_counts
+from xpaste_ray.categories import Category, lvis_categories, lvis_instance_counts, name_key
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import hash_file
 from xpaste_ray.runs import read_json
@@ -48,9 +48,10 @@ def _table_file(table: str) -> Path:
     return path
 
 
-def load_size_table(table: str) -> SizeTable:
+def load_size_table(table: str, categories: Iterable[Category]) -> SizeTable:
     """ "lvis" (LVIS v1 train, published with X-Paste) or a JSON file: {"<category id>": [mean, std]}.
 
+    A file's ids are those of `categories`; in LVIS's table they are found by their names.
     Without an entry "overall" the mean over the categories stands for it, weighted by their instances
     for LVIS. ConfigError if the file is missing or not such a table.
     """
@@ -65,8 +66,12 @@ def load_size_table(table: str) -> SizeTable:
         ) from None
     if not by_category and overall is None:
         raise ConfigError(f"size.table: {path} is empty: fit it from annotations with `xpaste sizes fit`")
-    weights = lvis_instance_counts() if table == "lvis" else {}
-    return SizeTable(by_category, overall or _pooled(by_category, weights))
+    if table != "lvis":
+        return SizeTable(by_category, overall or _pooled(by_category, {}))
+    ids = {name_key(category.name): category.id for category in lvis_categories()}
+    named = {category.id: ids.get(name_key(category.name)) for category in categories}
+    by_name = {number: by_category[lvis_id] for number, lvis_id in named.items() if lvis_id is not None}
+    return SizeTable(by_name, _pooled(by_category, lvis_instance_counts()))
 
 
 def _pooled(

@@ -119,10 +119,11 @@ def run_shards(
 
     from xpaste_ray.pipelines.ray_profile import actor_stage
 
+    actors = min(resources.compose_actors, len(shards))
     size = -(-len(shards) // _MAX_BLOCKS)
     rows = [{"first": shard.first, "last": shard.last} for shard in shards]
     blocks = [pa.Table.from_pylist(rows[i : i + size], schema=_SHARDS) for i in range(0, len(rows), size)]
-    done = actor_stage(ray.data.from_arrow(blocks), name, actor, resources.compose_actors, kwargs)
+    done = actor_stage(ray.data.from_arrow(blocks), name, actor, actors, kwargs)
     seconds = 0.0
     for report in done.iter_rows():
         if report["problem"]:

@@ -27,7 +27,9 @@ def open_job(settings: DatasetSettings, pool: Path, plans: Path | None = None) -
     if planned:
         theirs = {"count": planned.count, "samples_per_shard": planned.samples_per_shard}
         compose = compose.model_copy(update=theirs)
-    job = ComposeJob(compose, settings.seed, open_pool(pool), open_backgrounds(settings), planned)
+    backgrounds = open_backgrounds(settings)
+    opened = open_pool(pool).in_vocabulary(backgrounds.categories)
+    job = ComposeJob(compose, settings.seed, opened, backgrounds, planned)
     job.compositor()  # so that rules which cannot work are refused before anything starts
     return job
 
@@ -44,6 +46,8 @@ def compose_dataset(job: ComposeJob, settings: DatasetSettings, out: Path, progr
         if is_finished(out, spec) and "counts" in read_json(run.run_json):
             return Summary(counts=read_json(run.run_json)["counts"], already_done=True)
         remove_asides(out)
+        if job.backgrounds.categories:
+            progress.say(_vocabulary(job))
         record = start_record(run, settings.model_dump(mode="json"), {"compose": step}, progress)
         summary = Summary()
         written = make_dataset(job, out, spec, settings.resources, progress, summary)
@@ -65,9 +69,19 @@ def write_dataset_plans(job: ComposeJob, settings: DatasetSettings, out: Path, p
     step = job.step()
     with open_run(out) as run:
         _check_folder(run, step)
-        start_record(run, settings.model_dump(mode="json"), {"compose": step}, progress)
+        if not run.run_json.exists():  # else the dataset's own
+            start_record(run, settings.model_dump(mode="json"), {"compose": step}, progress)
         make_plans(job, out / PLANS_FOLDER, step.fingerprint, settings.resources, progress)
     return out / PLANS_FOLDER
+
+
+def _vocabulary(job: ComposeJob) -> str:
+    """How the pool's categories are numbered among those of the backgrounds."""
+    theirs = {category.id for category in job.backgrounds.categories}
+    added = [category.name for category in job.pool.categories if category.id not in theirs]
+    shared = len(job.pool.categories) - len(added)
+    new = f"; {len(added)} are new: {', '.join(added[:5])}{' ...' if len(added) > 5 else ''}" if added else ""
+    return f"{shared} of the pool's {len(job.pool.categories)} categories are the backgrounds', by name{new}"
 
 
 def _check_folder(run: RunDir, step: Step) -> None:

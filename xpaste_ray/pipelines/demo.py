@@ -68,8 +68,9 @@ class _Job:
         return "counts" in read_json(run.run_json) and is_finished(run.dataset, spec)
 
     def _compose_job(self) -> ComposeJob:
-        settings = self.inputs.settings
-        return ComposeJob(settings.compose, settings.seed, open_pool(self.run.root), self.inputs.backgrounds)
+        settings, backgrounds = self.inputs.settings, self.inputs.backgrounds
+        pool = open_pool(self.run.root).in_vocabulary(backgrounds.categories)
+        return ComposeJob(settings.compose, settings.seed, pool, backgrounds)
 
     def make_pool(self) -> None:
         units = pool.write_units(self.run, self.inputs)

@@ -14,7 +14,7 @@ from ray.data import Dataset
 from ray.data.collate_fn import NumpyBatchCollateFn
 
 from xpaste_ray.pipelines.compose import ComposeJob
-from xpaste_ray.pipelines.ray_profile import actor_stage
+from xpaste_ray.pipelines.ray_profile import actor_stage, configure_data, start_ray
 from xpaste_ray.samples import sample_from_json, sample_to_json
 from xpaste_ray.worker import prepare_worker
 
@@ -32,8 +32,10 @@ SAMPLES = pa.schema(
 def composed_samples(job: ComposeJob, actors: int, first: int = 0) -> Dataset:
     """`job.settings.count` samples from number `first` on, rows of `SAMPLES`, in any order.
 
-    Ray must be running and its data context configured.
+    A local Ray is started unless this process is connected to one.
     """
+    start_ray(actors)
+    configure_data(lambda stage, done: None)
     end = first + job.settings.count
     starts = range(first, end, _SAMPLES_PER_BLOCK)
     rows = [{"first": start, "last": min(start + _SAMPLES_PER_BLOCK, end) - 1} for start in starts]

@@ -1,14 +1,16 @@
 """Reading a sealed pool: memory-mapped, shared between processes, safe after fork."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from xpaste_ray.categories import Category, category_from_coco
+from xpaste_ray.categories import Category, category_from_coco, name_key
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool.layout import FORMAT, INDEX, MANIFEST
 from xpaste_ray.runs import read_json
@@ -28,10 +30,13 @@ class Instance:
 
 
 class Pool:
-    """A sealed pool in `folder`. Instances are numbered 0 .. len-1, in pool order."""
+    """A sealed pool in `folder`. Instances are numbered 0 .. len-1, in pool order.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `renamed`: categories that stand for those of the pool, by the pool's ids; see `in_vocabulary`.
+    """
+
+    def __init__(self, folder: Path, renamed: Mapping[int, Category] | None = None) -> None:
+        self.folder, self._renamed = folder, dict(renamed or {})
         self.manifest: dict[str, Any] = read_json(folder / MANIFEST)
         if self.manifest.get("format") != FORMAT:
             raise ConfigError(
@@ -39,6 +44,9 @@ class Pool:
             )
         self._index = _map(folder / INDEX).read_all()
         self.category_ids: np.ndarray = self._index["category_id"].to_numpy()
+        if self._renamed:
+            ids = [self._renamed[c].id if c in self._renamed else c for c in self.category_ids.tolist()]
+            self.category_ids = np.array(ids, self.category_ids.dtype)
         self.sizes_hw: np.ndarray = np.stack(
             [self._index[name].to_numpy() for name in ("height", "width")], axis=1
         )
@@ -49,9 +57,9 @@ class Pool:
         self._batches: dict[tuple[int, int], pa.RecordBatch] = {}
         self._pixels: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
 
-    def __reduce__(self) -> tuple[type["Pool"], tuple[Path]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Another process maps the files itself."""
-        return Pool, (self.folder,)
+        return Pool, (self.folder, self._renamed)
 
     def __len__(self) -> int:
         return len(self.category_ids)
@@ -64,7 +72,27 @@ class Pool:
     @cached_property
     def categories(self) -> tuple[Category, ...]:
         """All categories that the pool was built for, those without instances too."""
-        return tuple(map(category_from_coco, self.manifest["categories"]))
+        own = map(category_from_coco, self.manifest["categories"])
+        return tuple(self._renamed.get(category.id, category) for category in own)
+
+    def in_vocabulary(self, theirs: Sequence[Category]) -> "Pool":
+        """The same instances, their categories told as a dataset numbers them.
+
+        A category of the same name (but for case, underscores and spaces) is theirs; another one keeps
+        its id, unless they use it for something else: then it gets the next one that is free.
+        """
+        by_name = {name_key(category.name): category for category in theirs}
+        taken = {category.id for category in theirs}
+        free = count(1 + max([*taken, *(category.id for category in self.categories)], default=0))
+        renamed = dict(self._renamed)
+        for entry, own in zip(self.manifest["categories"], self.categories, strict=True):
+            known = by_name.get(name_key(own.name))
+            if known:
+                frequency = known.frequency or own.frequency
+                renamed[entry["id"]] = replace(own, id=known.id, name=known.name, frequency=frequency)
+            elif own.id in taken:
+                renamed[entry["id"]] = replace(own, id=next(free))
+        return Pool(self.folder, renamed) if renamed else self
 
     @cached_property
     def rows_by_category(self) -> dict[int, np.ndarray]:
