@@ -94,6 +94,21 @@ def test_overrides_are_yaml_values():
     assert load_settings("demo", ["categories.names=frog"]).categories.names == ("frog",)
 
 
+def test_overrides_are_yaml_of_version_1_2():
+    """4:2:0 is 14520 in YAML 1.1, base 60, and 1e-4 a string."""
+    settings = load_settings(
+        "demo",
+        [
+            "compose.output.subsampling=4:2:0",
+            "select.min_area_fraction=1e-4",
+            "compose.backgrounds=2026-11-21",
+        ],
+    )
+    assert settings.compose.output.subsampling == "4:2:0"
+    assert settings.select.min_area_fraction == 0.0001
+    assert settings.compose.backgrounds == "2026-11-21"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,6 +20,7 @@ from pydantic import (
 
 from xpaste_ray.categories import did_you_mean
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.yaml12 import dump_yaml, load_yaml
 
 PRESETS_DIR = Path(__file__).resolve().parent / "presets"
 
@@ -380,7 +380,7 @@ def load(kind: type[_Job], preset: str, overrides: Sequence[str] = ()) -> _Job:
 def _read(preset: str) -> dict[str, Any]:
     if preset not in preset_names():
         raise ConfigError(f"unknown preset {preset!r}{did_you_mean(preset, preset_names())}")
-    values: dict[str, Any] = yaml.safe_load((PRESETS_DIR / f"{preset}.yaml").read_text(encoding="utf-8"))
+    values: dict[str, Any] = load_yaml((PRESETS_DIR / f"{preset}.yaml").read_text(encoding="utf-8"))
     return values
 
 
@@ -393,7 +393,7 @@ def _validate(kind: type[_Job], values: Any) -> _Job:
 
 def dump_settings(settings: DatasetSettings) -> str:
     """The settings as YAML, as a preset has them."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+    return dump_yaml(settings.model_dump(mode="json"))
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -410,8 +410,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if depth < len(keys) - 1:
             node = node[key]
     try:
-        node[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        node[keys[-1]] = load_yaml(text)
+    except ValueError:
         raise ConfigError(f"--set {override!r}: {text!r} is not a YAML value") from None
 
 
