@@ -39,6 +39,13 @@ def test_config_show_prints_what_would_run():
     assert shown["source"]["steps"] == 7 and shown["prompts"]["per_category"] == 8
 
 
+def test_shown_settings_can_be_edited_and_used(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(_run("config", "show", "--preset", "xpaste").stdout.replace("count: 10000", "count: 7"))
+    assert _run("config", "show", "--preset", file).stdout == file.read_text()
+    assert yaml.safe_load(file.read_text())["compose"]["count"] == 7
+
+
 def test_unknown_command_and_option_exit_with_2():
     assert _run("demmo").returncode == 2
     assert _run("demo", "--ot", "x").returncode == 2

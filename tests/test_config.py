@@ -1,7 +1,17 @@
+import re
+
 import pytest
 import yaml
 
-from xpaste_ray.config import DatasetSettings, dump_settings, kind_of, load, load_settings, preset_names
+from xpaste_ray.config import (
+    DatasetSettings,
+    Settings,
+    dump_settings,
+    kind_of,
+    load,
+    load_settings,
+    preset_names,
+)
 from xpaste_ray.errors import ConfigError
 
 
@@ -9,6 +19,50 @@ from xpaste_ray.errors import ConfigError
 def test_presets_are_valid_and_survive_a_round_trip(preset):
     settings = load(kind_of(preset), preset)
     assert kind_of(preset).model_validate(yaml.safe_load(dump_settings(settings))) == settings
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_printed_settings_are_a_file_to_load(preset, tmp_path):
+    """Also with the kind that they had: a dataset's settings do not become a run's."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(dump_settings(load(kind_of(preset), preset)))
+    assert kind_of(str(file)) is kind_of(preset)
+    assert load(kind_of(preset), str(file)) == load(kind_of(preset), preset)
+
+
+def test_relative_paths_in_a_file_start_at_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "settings").mkdir()
+    changed = load(DatasetSettings, "xpaste", ["compose.backgrounds=photos"])
+    (tmp_path / "settings" / "mine.yml").write_text(dump_settings(changed))
+    monkeypatch.chdir(tmp_path)
+    assert load(DatasetSettings, "settings/mine.yml").compose.backgrounds == "photos"
+
+
+def test_settings_of_a_part_of_the_pool_are_those_of_a_run(tmp_path):
+    """So nobody's `prompts` are passed over in silence."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(dump_settings(load(DatasetSettings, "xpaste")) + "prompts: {per_category: 3}\n")
+    assert kind_of(str(file)) is Settings
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "mine.yaml: the settings file cannot be read (No such file or directory)"),
+        ("seed: [", "mine.yaml is no YAML file: "),
+        ("\xff", "mine.yaml is no YAML file: "),
+        ("", "mine.yaml holds no settings: it needs sections, such as seed, compose"),
+        ("sed: 3", "mine.yaml: there is no section 'sed'; did you mean 'seed'?"),
+        ("seed: -1", "mine.yaml: seed: "),
+        ("1: 2", "mine.yaml: there is no section 1"),
+    ],
+)
+def test_errors_in_a_file_name_it(tmp_path, text, message):
+    file = tmp_path / "mine.yaml"
+    if text is not None:
+        file.write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(DatasetSettings, str(file))
 
 
 def test_presets_that_only_compose_say_so_when_asked_for_more():

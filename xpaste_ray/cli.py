@@ -26,7 +26,14 @@ app.add_typer(config_app, name="config")
 
 _INTERRUPTED = 130  # Ctrl-C, as typer and shells have it
 
-PresetOption = Annotated[str, typer.Option(help="Name of a settings file that the package ships.")]
+PresetOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE.yaml",
+        help="A preset that the package ships, see `config presets`, or a settings file of your own, as "
+        "`config show` prints them; relative paths in it start at the working directory.",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="a.b=value", help="Change one setting of the preset; repeatable."),

@@ -357,8 +357,8 @@ def preset_names() -> list[str]:
 
 
 def kind_of(preset: str) -> type[DatasetSettings]:
-    """What a preset sets: everything, or a dataset only."""
-    return Settings if "source" in _read(preset) else DatasetSettings
+    """What a preset sets: a dataset only, or also (some of) how its pool is made, so it must be all."""
+    return Settings if set(_read(preset)) - set(DatasetSettings.model_fields) else DatasetSettings
 
 
 def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
@@ -369,26 +369,54 @@ def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
 def load(kind: type[_Job], preset: str, overrides: Sequence[str] = ()) -> _Job:
     """A preset with `path.to.option=value` overrides applied; values are read as YAML.
 
+    preset: the name of one that ships, or the path of a YAML file, such as `dump_settings` makes, that
+    ends in .yaml or .yml or has a slash in it. Relative paths in a file are relative to the working
+    directory, not to the file.
+
     Raises ConfigError that names the field, what was given and what is allowed or near.
     """
-    values = _validate(kind, _read(preset)).model_dump(mode="json")  # with defaults: they can be set, too
+    where = f"{preset}: " if _is_path(preset) else ""
+    values = _validate(kind, _read(preset), where).model_dump(mode="json")  # with defaults: to be set, too
     for override in overrides:
         _apply(values, override)
     return _validate(kind, values)
 
 
+def _is_path(preset: str) -> bool:
+    return "/" in preset or preset.endswith((".yaml", ".yml"))
+
+
 def _read(preset: str) -> dict[str, Any]:
-    if preset not in preset_names():
-        raise ConfigError(f"unknown preset {preset!r}{did_you_mean(preset, preset_names())}")
-    values: dict[str, Any] = load_yaml((PRESETS_DIR / f"{preset}.yaml").read_text(encoding="utf-8"))
+    """The sections of a preset that ships or of a file; none that `Settings` does not know."""
+    if not _is_path(preset) and preset not in preset_names():
+        raise ConfigError(
+            f"unknown preset {preset!r}{did_you_mean(preset, preset_names())} "
+            "(to use a file of your own, give its path, which ends in .yaml or .yml or has a / in it)"
+        )
+    path = Path(preset) if _is_path(preset) else PRESETS_DIR / f"{preset}.yaml"
+    try:
+        values = load_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the settings file cannot be read ({error.strerror}); "
+            f"`xpaste config show --preset demo > {path}` writes one to begin with"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is no YAML file: {error}") from None
+    known = Settings.model_fields
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no settings: it needs sections, such as {', '.join(known)}")
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{path}: there is no section {name!r}{did_you_mean(str(name), known)}")
     return values
 
 
-def _validate(kind: type[_Job], values: Any) -> _Job:
+def _validate(kind: type[_Job], values: Any, where: str = "") -> _Job:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(detail) for detail in error.errors())) from None
+        raise ConfigError("\n".join(where + _explain(detail) for detail in error.errors())) from None
 
 
 def dump_settings(settings: DatasetSettings) -> str:
