@@ -148,6 +148,14 @@ def test_overrides_are_yaml_values():
     assert load_settings("demo", ["categories.names=frog"]).categories.names == ("frog",)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"), [("p:.5", "p:0.5"), ("p:0.50", "p:0.50"), ("p:1", "p:1"), ("both", "both")]
+)
+def test_copy_rules_keep_their_spelling_but_for_a_zero(given, kept):
+    """A preset's fingerprint stays what it was."""
+    assert load_settings("demo", [f"compose.copy_rule={given}"]).compose.copy_rule == kept
+
+
 def test_overrides_are_yaml_of_version_1_2():
     """4:2:0 is 14520 in YAML 1.1, base 60, and 1e-4 a string."""
     settings = load_settings(
@@ -167,7 +175,7 @@ def test_overrides_are_yaml_of_version_1_2():
     ("override", "message"),
     [
         ("source.step=7", r"unknown option 'source.step': source has no 'step'; did you mean 'steps'\?"),
-        ("sauce.steps=7", r"the settings has no 'sauce'; did you mean 'source'\?"),
+        ("sauce.steps=7", r"the settings have no 'sauce'; did you mean 'source'\?"),
         ("source.steps.x=7", r"source.steps has no 'x'"),
         ("source.steps", "write it as path.to.option=value"),
         ("source.steps=0", "source.steps: .*greater than or equal to 1, got 0"),
@@ -186,7 +194,27 @@ def test_overrides_are_yaml_of_version_1_2():
         ("compose.category.weights={banana: 2}", "compose.category: rule=balanced takes no weights"),
         ("compose.category={rule: frequency, weights: {x: 1}}", "are for r, c and f, got \\['x'\\]"),
         ("compose.canvas.scale=[0.5, 2.0]", "compose.canvas: scale must not exceed 1 with fit=crop"),
-        ("compose.copy_rule=p:2", "compose.copy_rule: .*, got 'p:2'"),
+        ("compose.copy_rule=p:2", "compose.copy_rule: .* from 0 to 1, such as p:0.5, got 'p:2'"),
+        ("compose.copy_rule=p", "compose.copy_rule: must be pool, self, both or p:x with x .*, got 'p'"),
+        (
+            "compose.canvas.size_hw=[640]",
+            r"^compose.canvas.size_hw: needs 2 values, such as \[256, 256\], got \[640\]$",
+        ),
+        (
+            "compose.canvas.size_hw=[]",
+            r"^compose.canvas.size_hw: needs 2 values, such as \[256, 256\], got \[\]$",
+        ),
+        ("compose.canvas.size_hw=[1, 2, 3]", r"compose.canvas.size_hw: takes 2 values, .*, got \[1, 2, 3\]"),
+        (
+            "compose.canvas.size_hw=640",
+            r"compose.canvas.size_hw: must be a list, such as \[256, 256\], got 640",
+        ),
+        ("compose.output.formats=3", r"compose.output.formats: must be a list, such as \['coco'\], got 3"),
+        ("compose.place={}", "compose.place.rule is missing: set it, such as rule: inside$"),
+        ("compose={output: {}}", r"\ncompose.canvas is missing: set it\n"),
+        ("categories.names=3", r"^categories.names: must be all, .*, such as \[banana, frog\], got 3$"),
+        ("compose.place=inside", "compose.place: is a section: .*, got 'inside'"),
+        ("compose.place={rul: inside}", "compose.place.rul: there is no such option; did you mean 'rule'"),
         ("compose.output.formats=[coco, cocoo]", "compose.output.formats"),
         ("compose.blend=[]", "compose: blend needs at least one method"),
         ("prompts.template=a photo", "prompts.template: has no {name}, got 'a photo'"),

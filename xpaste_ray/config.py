@@ -4,6 +4,7 @@ Every section is the recipe of one step, so what a step's fingerprint covers can
 Only `resources` is in no recipe: where and how wide a run goes never changes a byte of it.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -41,6 +42,16 @@ def _usable_template(template: str) -> str:
 Template = Annotated[str, AfterValidator(_usable_template)]
 
 
+def _copy_rule(rule: str) -> str:
+    """p:.5 is p:0.5."""
+    if rule not in ("pool", "self", "both") and not re.fullmatch(r"p:(0?\.\d+|0|1(\.0+)?)", rule):
+        raise ValueError("must be pool, self, both or p:x with x from 0 to 1, such as p:0.5")
+    return rule.replace("p:.", "p:0.")
+
+
+CopyRule = Annotated[str, AfterValidator(_copy_rule)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -52,6 +63,8 @@ class CategorySettings(_Section):
     @field_validator("names", mode="before")
     @classmethod
     def _one_name(cls, names: Any) -> Any:
+        if not isinstance(names, str | list | tuple):
+            raise ValueError("must be all, a name or a list of names, such as [banana, frog]")
         return (names,) if isinstance(names, str) and names != "all" else names
 
 
@@ -282,9 +295,7 @@ class ComposeSettings(_Section):
     instances: CountRange
     category: CategoryRuleSettings
     draw: Literal["instance", "source-image"] = "instance"  # X-Paste, stage F; source-image is EM-Paste's
-    copy_rule: Annotated[str, Field(pattern=r"^(pool|self|both|p:(0(\.\d+)?|1(\.0+)?))$")] = (
-        "pool"  # X-Paste, syn_copy
-    )
+    copy_rule: CopyRule = "pool"  # X-Paste, syn_copy
     layout: Literal["free", "reference"] = "free"  # X-Paste's shipped configurations
     size: SizeSettings
     place: PlaceSettings
@@ -416,7 +427,8 @@ def _validate(kind: type[_Job], values: Any, where: str = "") -> _Job:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(where + _explain(detail) for detail in error.errors())) from None
+        told = dict.fromkeys(where + _explain(detail) for detail in error.errors())
+        raise ConfigError("\n".join(told)) from None
 
 
 def dump_settings(settings: DatasetSettings) -> str:
@@ -432,9 +444,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     node: Any = values
     for depth, key in enumerate(keys):
         if not isinstance(node, dict) or key not in node:
-            where = ".".join(keys[:depth]) or "the settings"
+            where = f"{'.'.join(keys[:depth])} has" if depth else "the settings have"
             hint = did_you_mean(key, node) if isinstance(node, dict) else ""
-            raise ConfigError(f"unknown option {path.strip()!r}: {where} has no {key!r}{hint}")
+            raise ConfigError(f"unknown option {path.strip()!r}: {where} no {key!r}{hint}")
         if depth < len(keys) - 1:
             node = node[key]
     try:
@@ -444,9 +456,44 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(detail: Any) -> str:
-    field = ".".join(str(part) for part in detail["loc"]) or "settings"
-    if detail["type"] == "missing":
-        return f"{field}: the preset does not set it: choose one that does, such as 'demo'"
-    message = detail["msg"].removeprefix("Value error, ")
-    whole_section = isinstance(detail["input"], dict)
-    return f"{field}: {message}" if whole_section else f"{field}: {message}, got {detail['input']!r}"
+    """One of pydantic's errors, by what a settings file has: options, sections and lists."""
+    loc, given = detail["loc"], detail["input"]
+    match detail["type"]:
+        case "missing" if len(loc) == 1:
+            return f"{loc[0]}: the preset does not set it: choose one that does, such as 'demo'"
+        case "missing" if isinstance(loc[-1], int):  # a list of fixed length that is too short
+            loc, example = loc[:-1], _example(loc[:-1])
+            message = f"needs {len(example)} values, such as {example}"
+        case "missing":
+            example = _example(loc)
+            such_as = "" if isinstance(example, dict) else f", such as {loc[-1]}: {example}"
+            return f"{_dotted(loc)} is missing: set it{such_as}"
+        case "too_long":
+            message = f"takes {detail['ctx']['max_length']} values, such as {_example(loc)}"
+        case "tuple_type":
+            message = f"must be a list, such as {_example(loc)}"
+        case "model_type":
+            message = "is a section: set its options, such as {option: value}"
+        case "extra_forbidden":
+            section = _example(loc[:-1])
+            hint = did_you_mean(str(loc[-1]), section) if isinstance(section, dict) else ""
+            return f"{_dotted(loc)}: there is no such option{hint}"
+        case _:
+            message = detail["msg"].removeprefix("Value error, ")
+    return f"{_dotted(loc)}: {message}" + ("" if isinstance(given, dict) else f", got {_shown(given)}")
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, loc)) or "settings"
+
+
+def _shown(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else repr(value)
+
+
+def _example(loc: tuple[int | str, ...]) -> Any:
+    """What preset demo, which sets everything, has at `loc`."""
+    value: Any = Settings.model_validate(_read("demo")).model_dump(mode="json")
+    for key in loc:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
