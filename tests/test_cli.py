@@ -83,6 +83,29 @@ def test_out_that_is_not_writable_is_refused():
     assert "choose another folder" in _refused("demo", "--out", "/proc/run")
 
 
+COMPOSE = ["compose", "--pool", "/no/pool", "--backgrounds", "/no/photos", "--out", "/no/out"]
+
+
+@pytest.mark.parametrize("option", ["--workers=0", "--count=0", "--seed=-1"])
+def test_numbers_out_of_range_are_told_by_the_options_name(option):
+    done = _run(*COMPOSE, option)
+    assert done.returncode == 2 and f"Invalid value for '{option.split('=')[0]}'" in done.stderr
+
+
+def test_several_formats_come_with_commas_or_one_by_one():
+    both = _refused(*COMPOSE, "--format", "coco,yolo", "--format", "voc")
+    assert both.startswith("error: /no/pool does not exist, so it holds no sealed pool")
+    assert "got 'cocoo'" in _refused(*COMPOSE, "--format", "yolo,cocoo")
+    twice = _refused(*COMPOSE, "--format", "coco,yolo", "--format", "coco")
+    assert twice == "error: --format coco is given 2 times: give each format once\n"
+
+
+def test_a_missing_pool_comes_with_the_command_that_makes_one(tmp_path):
+    there = [*COMPOSE[:2], tmp_path, *COMPOSE[3:]]
+    assert f"{tmp_path} holds no sealed pool (" in _refused(*there)
+    assert "`xpaste demo --out RUN`" in _refused(*there) and "`xpaste demo --out RUN`" in _refused(*COMPOSE)
+
+
 def test_ctrl_c_exits_with_130(tmp_path):
     process = subprocess.Popen(
         [XPASTE, "demo", "--out", tmp_path / "run", "--set", "source.steps=2"],

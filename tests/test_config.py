@@ -216,6 +216,7 @@ def test_overrides_are_yaml_of_version_1_2():
         ("compose.place=inside", "compose.place: is a section: .*, got 'inside'"),
         ("compose.place={rul: inside}", "compose.place.rul: there is no such option; did you mean 'rule'"),
         ("compose.output.formats=[coco, cocoo]", "compose.output.formats"),
+        ("compose.output.formats=[coco, coco]", "compose.output.formats: must name each format once"),
         ("compose.blend=[]", "compose: blend needs at least one method"),
         ("prompts.template=a photo", "prompts.template: has no {name}, got 'a photo'"),
         ("prompts.template=a {name} {colour}", "prompts.template: has the unknown field {colour}"),

@@ -72,8 +72,21 @@ ColumnOption = Annotated[
 ]
 FormatOption = Annotated[
     list[str] | None,
-    typer.Option("--format", help="coco, lvis, yolo, voc, webdataset or parquet; repeatable."),
+    typer.Option(
+        "--format",
+        help="coco, lvis, yolo, voc, webdataset or parquet; several with commas, or repeated. "
+        "`compose`: the preset's if not given.",
+    ),
 ]
+
+
+def _each_format(given: list[str] | None) -> list[str]:
+    """coco,yolo is two formats, and each is given once."""
+    formats = [name.strip() for several in given or () for name in several.split(",")]
+    for name in formats:
+        if formats.count(name) > 1:
+            raise ConfigError(f"--format {name} is given {formats.count(name)} times: give each format once")
+    return formats
 
 
 def _dataset_settings(
@@ -100,15 +113,15 @@ def compose(
     pool: PoolOption,
     backgrounds: BackgroundsOption,
     out: Annotated[Path, typer.Option(help="The dataset's folder; the same command continues it.")],
-    count: Annotated[int | None, typer.Option(help="How many images.")] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="How many images.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed gives other images.")] = None,
     formats: FormatOption = None,
     images: ImagesOption = None,
     column: ColumnOption = None,
     exclude_categories: Annotated[
         list[str] | None, typer.Option(help="Only backgrounds without this category; repeatable.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Compose on so many cores.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Compose on so many cores.")] = None,
     plans_only: Annotated[bool, typer.Option("--plans-only", help="Write the plans as Parquet.")] = False,
     from_plans: Annotated[Path | None, typer.Option(help="Render these plans instead of new ones.")] = None,
     preset: PresetOption = "xpaste",
@@ -127,7 +140,7 @@ def compose(
         compose__background_images=images and str(images),
         compose__background_column=column,
         compose__exclude_categories=exclude_categories,
-        compose__output__formats=formats,
+        compose__output__formats=_each_format(formats),
         compose__count=count,
         seed=seed,
         resources__compose_actors=workers,
@@ -194,13 +207,14 @@ def convert(
     from xpaste_ray.formats.convert import convert as convert_dataset
     from xpaste_ray.report import CountingProgress
 
-    if not formats:
+    names = _each_format(formats)
+    if not names:
         raise ConfigError(f"--format is missing: give one or more of {', '.join(FORMAT_NAMES)}")
     total = read_spec(dataset).count
     with CountingProgress("convert", total, "images") as progress:
-        counts = convert_dataset(dataset, out, formats, polygons, progress.add)
+        counts = convert_dataset(dataset, out, names, polygons, progress.add)
     typer.echo(f"{counts['images']} images, {counts['annotations']} annotations in {out}")
-    for note in conversion_notes(dataset, formats, polygons):
+    for note in conversion_notes(dataset, names, polygons):
         typer.echo(f"note: {note}")
 
 
@@ -224,7 +238,9 @@ def backgrounds_index(
     source: Annotated[str, typer.Argument(help="A folder, a COCO or LVIS JSON file, or Parquet.")],
     images: ImagesOption = None,
     column: ColumnOption = None,
-    workers: Annotated[int | None, typer.Option(help="Decode on so many cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Decode on so many cores; all if not given.")
+    ] = None,
 ) -> None:
     """Decode every background once and keep what planning needs; done by itself when composing."""
     from xpaste_ray.backgrounds import resolve_source

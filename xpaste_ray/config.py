@@ -268,6 +268,13 @@ class OutputSettings(_Section):
     def _one_format(cls, formats: Any) -> Any:
         return (formats,) if isinstance(formats, str) else formats
 
+    @field_validator("formats")
+    @classmethod
+    def _each_once(cls, formats: tuple[FormatName, ...]) -> tuple[FormatName, ...]:
+        if len(set(formats)) < len(formats):
+            raise ValueError("must name each format once")
+        return formats
+
 
 Blend = Literal["hard", "alpha", "gaussian", "box", "box5", "motion", "poisson"]
 
