@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import xpaste_ray
+from xpaste_ray.config import preset_names
+
 XPASTE = Path(sys.executable).with_name("xpaste")
 
 
@@ -98,6 +101,22 @@ def test_several_formats_come_with_commas_or_one_by_one():
     assert "got 'cocoo'" in _refused(*COMPOSE, "--format", "yolo,cocoo")
     twice = _refused(*COMPOSE, "--format", "coco,yolo", "--format", "coco")
     assert twice == "error: --format coco is given 2 times: give each format once\n"
+
+
+def test_plans_are_either_written_or_rendered():
+    message = _refused(*COMPOSE, "--plans-only", "--from-plans", "/no/plans")
+    assert "--plans-only goes without --from-plans" in message
+
+
+def test_version_is_printed():
+    assert _run("--version").stdout == f"xpaste {xpaste_ray.__version__}\n"
+
+
+def test_presets_are_listed_with_a_line_on_each():
+    listed = dict(line.split(maxsplit=1) for line in _run("config", "presets").stdout.splitlines())
+    assert set(listed) == set(preset_names())
+    assert listed["demo"].startswith("The first run: ")
+    assert listed["xpaste"].startswith("X-Paste as its published code composes")
 
 
 def test_a_missing_pool_comes_with_the_command_that_makes_one(tmp_path):

@@ -26,6 +26,23 @@ app.add_typer(config_app, name="config")
 
 _INTERRUPTED = 130  # Ctrl-C, as typer and shells have it
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from xpaste_ray import __version__
+
+        typer.echo(f"xpaste {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and exit.")
+    ] = False,
+) -> None: ...
+
+
 PresetOption = Annotated[
     str,
     typer.Option(
@@ -113,15 +130,21 @@ def compose(
     pool: PoolOption,
     backgrounds: BackgroundsOption,
     out: Annotated[Path, typer.Option(help="The dataset's folder; the same command continues it.")],
-    count: Annotated[int | None, typer.Option(min=1, help="How many images.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed gives other images.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="How many images; the preset's if not given.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Another seed gives other images; the preset's if not given.")
+    ] = None,
     formats: FormatOption = None,
     images: ImagesOption = None,
     column: ColumnOption = None,
     exclude_categories: Annotated[
         list[str] | None, typer.Option(help="Only backgrounds without this category; repeatable.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Compose on so many cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Compose on so many cores; the preset's if not given.")
+    ] = None,
     plans_only: Annotated[bool, typer.Option("--plans-only", help="Write the plans as Parquet.")] = False,
     from_plans: Annotated[Path | None, typer.Option(help="Render these plans instead of new ones.")] = None,
     preset: PresetOption = "xpaste",
@@ -131,6 +154,8 @@ def compose(
     from xpaste_ray.pipelines.dataset import compose_dataset, open_job, write_dataset_plans
     from xpaste_ray.report import ConsoleProgress, print_dataset_summary
 
+    if from_plans and plans_only:
+        raise ConfigError("--plans-only goes without --from-plans: those plans are written already")
     if from_plans and count is not None:
         raise ConfigError("--count goes without --from-plans: all of the plans are rendered")
     settings = _dataset_settings(
@@ -285,10 +310,13 @@ def config_show(preset: PresetOption = "demo", overrides: SetOption = None) -> N
 
 @config_app.command("presets")
 def config_presets() -> None:
-    """List the presets."""
-    from xpaste_ray.config import preset_names
+    """List the presets, with what each is."""
+    from xpaste_ray.config import preset_descriptions
 
-    typer.echo("\n".join(preset_names()))
+    described = preset_descriptions()
+    width = max(map(len, described))
+    for name, line in described.items():
+        typer.echo(f"{name:{width}}  {line}")
 
 
 def main() -> None:

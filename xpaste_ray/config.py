@@ -374,6 +374,12 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
 
 
+def preset_descriptions() -> dict[str, str]:
+    """The first line of every preset, a comment, by the preset's name."""
+    files = {name: PRESETS_DIR / f"{name}.yaml" for name in preset_names()}
+    return {name: path.read_text(encoding="utf-8").split("\n")[0][2:] for name, path in files.items()}
+
+
 def kind_of(preset: str) -> type[DatasetSettings]:
     """What a preset sets: a dataset only, or also (some of) how its pool is made, so it must be all."""
     return Settings if set(_read(preset)) - set(DatasetSettings.model_fields) else DatasetSettings
