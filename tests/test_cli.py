@@ -42,6 +42,14 @@ def test_config_show_prints_what_would_run():
     assert shown["source"]["steps"] == 7 and shown["prompts"]["per_category"] == 8
 
 
+def test_help_of_show_says_which_preset_each_command_uses():
+    told = " ".join(_run("config", "show", "--help").stdout.split())
+    assert "Without --preset: `demo`, as `xpaste demo` runs" in told
+    assert "`compose` and `render` use `xpaste` unless told" in told
+    for command, preset in (("demo", "demo"), ("compose", "xpaste"), ("render", "xpaste")):
+        assert f"[default: {preset}]" in " ".join(_run(command, "--help").stdout.split())
+
+
 def test_shown_settings_can_be_edited_and_used(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(_run("config", "show", "--preset", "xpaste").stdout.replace("count: 10000", "count: 7"))

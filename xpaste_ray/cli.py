@@ -302,7 +302,10 @@ def sizes_fit(
 
 @config_app.command("show")
 def config_show(preset: PresetOption = "demo", overrides: SetOption = None) -> None:
-    """Print what would run, as YAML."""
+    """Print what would run, as YAML that --preset takes as a file.
+
+    Without --preset: `demo`, as `xpaste demo` runs. `compose` and `render` use `xpaste` unless told.
+    """
     from xpaste_ray.config import dump_settings, kind_of, load
 
     typer.echo(dump_settings(load(kind_of(preset), preset, overrides or ())), nl=False)
