@@ -148,6 +148,14 @@ def test_overrides_are_yaml_values():
     assert load_settings("demo", ["categories.names=frog"]).categories.names == ("frog",)
 
 
+def test_values_are_taken_as_they_are_and_last():
+    """Not as YAML: a folder may have any name."""
+    settings = load(
+        DatasetSettings, "demo", ["compose.count=5"], {"compose.count": 6, "compose.backgrounds": "[😀"}
+    )
+    assert (settings.compose.count, settings.compose.backgrounds) == (6, "[😀")
+
+
 @pytest.mark.parametrize(
     ("given", "kept"), [("p:.5", "p:0.5"), ("p:0.50", "p:0.50"), ("p:1", "p:1"), ("both", "both")]
 )

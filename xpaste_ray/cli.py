@@ -113,16 +113,14 @@ def _dataset_settings(
     **values: object,
 ) -> "DatasetSettings":
     """A preset with the options that have names of their own."""
-    import json
-
     from xpaste_ray.config import DatasetSettings, load
 
     named = {
         "compose.backgrounds": backgrounds,
         **{key.replace("__", "."): value for key, value in values.items()},
     }
-    given = [f"{key}={json.dumps(value)}" for key, value in named.items() if value not in (None, [])]
-    return load(DatasetSettings, preset, [*(overrides or ()), *given])
+    given = {key: value for key, value in named.items() if value not in (None, [])}
+    return load(DatasetSettings, preset, overrides or (), given)
 
 
 @app.command()

@@ -5,8 +5,9 @@ Only `resources` is in no recipe: where and how wide a run goes never changes a 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -390,8 +391,13 @@ def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
     return load(Settings, preset, overrides)
 
 
-def load(kind: type[_Job], preset: str, overrides: Sequence[str] = ()) -> _Job:
-    """A preset with `path.to.option=value` overrides applied; values are read as YAML.
+def load(
+    kind: type[_Job],
+    preset: str,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> _Job:
+    """A preset with `path.to.option=value` overrides applied, read as YAML, then `values` by path.
 
     preset: the name of one that ships, or the path of a YAML file, such as `dump_settings` makes, that
     ends in .yaml or .yml or has a slash in it. Relative paths in a file are relative to the working
@@ -400,10 +406,12 @@ def load(kind: type[_Job], preset: str, overrides: Sequence[str] = ()) -> _Job:
     Raises ConfigError that names the field, what was given and what is allowed or near.
     """
     where = f"{preset}: " if _is_path(preset) else ""
-    values = _validate(kind, _read(preset), where).model_dump(mode="json")  # with defaults: to be set, too
+    found = _validate(kind, _read(preset), where).model_dump(mode="json")  # with defaults: to be set, too
     for override in overrides:
-        _apply(values, override)
-    return _validate(kind, values)
+        _set(found, *_parse(override))
+    for path, value in values.items():
+        _set(found, path, value)
+    return _validate(kind, found)
 
 
 def _is_path(preset: str) -> bool:
@@ -449,23 +457,27 @@ def dump_settings(settings: DatasetSettings) -> str:
     return dump_yaml(settings.model_dump(mode="json"))
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _parse(override: str) -> tuple[str, Any]:
     path, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"--set {override!r}: write it as path.to.option=value")
-    keys = path.strip().split(".")
-    node: Any = values
+    try:
+        return path.strip(), load_yaml(text)
+    except ValueError:
+        raise ConfigError(f"--set {override!r}: {text!r} is not a YAML value") from None
+
+
+def _set(settings: dict[str, Any], path: str, value: Any) -> None:
+    keys = path.split(".")
+    node: Any = settings
     for depth, key in enumerate(keys):
         if not isinstance(node, dict) or key not in node:
             where = f"{'.'.join(keys[:depth])} has" if depth else "the settings have"
             hint = did_you_mean(key, node) if isinstance(node, dict) else ""
-            raise ConfigError(f"unknown option {path.strip()!r}: {where} no {key!r}{hint}")
+            raise ConfigError(f"unknown option {path!r}: {where} no {key!r}{hint}")
         if depth < len(keys) - 1:
             node = node[key]
-    try:
-        node[keys[-1]] = load_yaml(text)
-    except ValueError:
-        raise ConfigError(f"--set {override!r}: {text!r} is not a YAML value") from None
+    node[keys[-1]] = value
 
 
 def _explain(detail: Any) -> str:
