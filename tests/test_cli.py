@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import xpaste_ray
+from xpaste_ray.config import preset_names
+
 XPASTE = Path(sys.executable).with_name("xpaste")
 
 
@@ -37,6 +40,21 @@ def test_help_needs_no_heavy_import():
 def test_config_show_prints_what_would_run():
     shown = yaml.safe_load(_run("config", "show", "--set", "source.steps=7").stdout)
     assert shown["source"]["steps"] == 7 and shown["prompts"]["per_category"] == 8
+
+
+def test_help_of_show_says_which_preset_each_command_uses():
+    told = " ".join(_run("config", "show", "--help").stdout.split())
+    assert "Without --preset: `demo`, as `xpaste demo` runs" in told
+    assert "`compose` and `render` use `xpaste` unless told" in told
+    for command, preset in (("demo", "demo"), ("compose", "xpaste"), ("render", "xpaste")):
+        assert f"[default: {preset}]" in " ".join(_run(command, "--help").stdout.split())
+
+
+def test_shown_settings_can_be_edited_and_used(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(_run("config", "show", "--preset", "xpaste").stdout.replace("count: 10000", "count: 7"))
+    assert _run("config", "show", "--preset", file).stdout == file.read_text()
+    assert yaml.safe_load(file.read_text())["compose"]["count"] == 7
 
 
 def test_unknown_command_and_option_exit_with_2():
@@ -74,6 +92,45 @@ def test_model_that_is_not_safetensors_is_refused(tmp_path):
 
 def test_out_that_is_not_writable_is_refused():
     assert "choose another folder" in _refused("demo", "--out", "/proc/run")
+
+
+COMPOSE = ["compose", "--pool", "/no/pool", "--backgrounds", "/no/photos", "--out", "/no/out"]
+
+
+@pytest.mark.parametrize("option", ["--workers=0", "--count=0", "--seed=-1"])
+def test_numbers_out_of_range_are_told_by_the_options_name(option):
+    done = _run(*COMPOSE, option)
+    assert done.returncode == 2 and f"Invalid value for '{option.split('=')[0]}'" in done.stderr
+
+
+def test_several_formats_come_with_commas_or_one_by_one():
+    both = _refused(*COMPOSE, "--format", "coco,yolo", "--format", "voc")
+    assert both.startswith("error: /no/pool does not exist, so it holds no sealed pool")
+    assert "got 'cocoo'" in _refused(*COMPOSE, "--format", "yolo,cocoo")
+    twice = _refused(*COMPOSE, "--format", "coco,yolo", "--format", "coco")
+    assert twice == "error: --format coco is given 2 times: give each format once\n"
+
+
+def test_plans_are_either_written_or_rendered():
+    message = _refused(*COMPOSE, "--plans-only", "--from-plans", "/no/plans")
+    assert "--plans-only goes without --from-plans" in message
+
+
+def test_version_is_printed():
+    assert _run("--version").stdout == f"xpaste {xpaste_ray.__version__}\n"
+
+
+def test_presets_are_listed_with_a_line_on_each():
+    listed = dict(line.split(maxsplit=1) for line in _run("config", "presets").stdout.splitlines())
+    assert set(listed) == set(preset_names())
+    assert listed["demo"].startswith("The first run: ")
+    assert listed["xpaste"].startswith("X-Paste as its published code composes")
+
+
+def test_a_missing_pool_comes_with_the_command_that_makes_one(tmp_path):
+    there = [*COMPOSE[:2], tmp_path, *COMPOSE[3:]]
+    assert f"{tmp_path} holds no sealed pool (" in _refused(*there)
+    assert "`xpaste demo --out RUN`" in _refused(*there) and "`xpaste demo --out RUN`" in _refused(*COMPOSE)
 
 
 def test_ctrl_c_exits_with_130(tmp_path):

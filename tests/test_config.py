@@ -1,7 +1,17 @@
+import re
+
 import pytest
 import yaml
 
-from xpaste_ray.config import DatasetSettings, dump_settings, kind_of, load, load_settings, preset_names
+from xpaste_ray.config import (
+    DatasetSettings,
+    Settings,
+    dump_settings,
+    kind_of,
+    load,
+    load_settings,
+    preset_names,
+)
 from xpaste_ray.errors import ConfigError
 
 
@@ -9,6 +19,50 @@ from xpaste_ray.errors import ConfigError
 def test_presets_are_valid_and_survive_a_round_trip(preset):
     settings = load(kind_of(preset), preset)
     assert kind_of(preset).model_validate(yaml.safe_load(dump_settings(settings))) == settings
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_printed_settings_are_a_file_to_load(preset, tmp_path):
+    """Also with the kind that they had: a dataset's settings do not become a run's."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(dump_settings(load(kind_of(preset), preset)))
+    assert kind_of(str(file)) is kind_of(preset)
+    assert load(kind_of(preset), str(file)) == load(kind_of(preset), preset)
+
+
+def test_relative_paths_in_a_file_start_at_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "settings").mkdir()
+    changed = load(DatasetSettings, "xpaste", ["compose.backgrounds=photos"])
+    (tmp_path / "settings" / "mine.yml").write_text(dump_settings(changed))
+    monkeypatch.chdir(tmp_path)
+    assert load(DatasetSettings, "settings/mine.yml").compose.backgrounds == "photos"
+
+
+def test_settings_of_a_part_of_the_pool_are_those_of_a_run(tmp_path):
+    """So nobody's `prompts` are passed over in silence."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(dump_settings(load(DatasetSettings, "xpaste")) + "prompts: {per_category: 3}\n")
+    assert kind_of(str(file)) is Settings
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "mine.yaml: the settings file cannot be read (No such file or directory)"),
+        ("seed: [", "mine.yaml is no YAML file: "),
+        ("\xff", "mine.yaml is no YAML file: "),
+        ("", "mine.yaml holds no settings: it needs sections, such as seed, compose"),
+        ("sed: 3", "mine.yaml: there is no section 'sed'; did you mean 'seed'?"),
+        ("seed: -1", "mine.yaml: seed: "),
+        ("1: 2", "mine.yaml: there is no section 1"),
+    ],
+)
+def test_errors_in_a_file_name_it(tmp_path, text, message):
+    file = tmp_path / "mine.yaml"
+    if text is not None:
+        file.write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(DatasetSettings, str(file))
 
 
 def test_presets_that_only_compose_say_so_when_asked_for_more():
@@ -94,11 +148,42 @@ def test_overrides_are_yaml_values():
     assert load_settings("demo", ["categories.names=frog"]).categories.names == ("frog",)
 
 
+def test_values_are_taken_as_they_are_and_last():
+    """Not as YAML: a folder may have any name."""
+    settings = load(
+        DatasetSettings, "demo", ["compose.count=5"], {"compose.count": 6, "compose.backgrounds": "[😀"}
+    )
+    assert (settings.compose.count, settings.compose.backgrounds) == (6, "[😀")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("p:.5", "p:0.5"), ("p:0.50", "p:0.50"), ("p:1", "p:1"), ("both", "both")]
+)
+def test_copy_rules_keep_their_spelling_but_for_a_zero(given, kept):
+    """A preset's fingerprint stays what it was."""
+    assert load_settings("demo", [f"compose.copy_rule={given}"]).compose.copy_rule == kept
+
+
+def test_overrides_are_yaml_of_version_1_2():
+    """4:2:0 is 14520 in YAML 1.1, base 60, and 1e-4 a string."""
+    settings = load_settings(
+        "demo",
+        [
+            "compose.output.subsampling=4:2:0",
+            "select.min_area_fraction=1e-4",
+            "compose.backgrounds=2026-11-21",
+        ],
+    )
+    assert settings.compose.output.subsampling == "4:2:0"
+    assert settings.select.min_area_fraction == 0.0001
+    assert settings.compose.backgrounds == "2026-11-21"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("source.step=7", r"unknown option 'source.step': source has no 'step'; did you mean 'steps'\?"),
-        ("sauce.steps=7", r"the settings has no 'sauce'; did you mean 'source'\?"),
+        ("sauce.steps=7", r"the settings have no 'sauce'; did you mean 'source'\?"),
         ("source.steps.x=7", r"source.steps has no 'x'"),
         ("source.steps", "write it as path.to.option=value"),
         ("source.steps=0", "source.steps: .*greater than or equal to 1, got 0"),
@@ -117,8 +202,29 @@ def test_overrides_are_yaml_values():
         ("compose.category.weights={banana: 2}", "compose.category: rule=balanced takes no weights"),
         ("compose.category={rule: frequency, weights: {x: 1}}", "are for r, c and f, got \\['x'\\]"),
         ("compose.canvas.scale=[0.5, 2.0]", "compose.canvas: scale must not exceed 1 with fit=crop"),
-        ("compose.copy_rule=p:2", "compose.copy_rule: .*, got 'p:2'"),
+        ("compose.copy_rule=p:2", "compose.copy_rule: .* from 0 to 1, such as p:0.5, got 'p:2'"),
+        ("compose.copy_rule=p", "compose.copy_rule: must be pool, self, both or p:x with x .*, got 'p'"),
+        (
+            "compose.canvas.size_hw=[640]",
+            r"^compose.canvas.size_hw: needs 2 values, such as \[256, 256\], got \[640\]$",
+        ),
+        (
+            "compose.canvas.size_hw=[]",
+            r"^compose.canvas.size_hw: needs 2 values, such as \[256, 256\], got \[\]$",
+        ),
+        ("compose.canvas.size_hw=[1, 2, 3]", r"compose.canvas.size_hw: takes 2 values, .*, got \[1, 2, 3\]"),
+        (
+            "compose.canvas.size_hw=640",
+            r"compose.canvas.size_hw: must be a list, such as \[256, 256\], got 640",
+        ),
+        ("compose.output.formats=3", r"compose.output.formats: must be a list, such as \['coco'\], got 3"),
+        ("compose.place={}", "compose.place.rule is missing: set it, such as rule: inside$"),
+        ("compose={output: {}}", r"\ncompose.canvas is missing: set it\n"),
+        ("categories.names=3", r"^categories.names: must be all, .*, such as \[banana, frog\], got 3$"),
+        ("compose.place=inside", "compose.place: is a section: .*, got 'inside'"),
+        ("compose.place={rul: inside}", "compose.place.rul: there is no such option; did you mean 'rule'"),
         ("compose.output.formats=[coco, cocoo]", "compose.output.formats"),
+        ("compose.output.formats=[coco, coco]", "compose.output.formats: must name each format once"),
         ("compose.blend=[]", "compose: blend needs at least one method"),
         ("prompts.template=a photo", "prompts.template: has no {name}, got 'a photo'"),
         ("prompts.template=a {name} {colour}", "prompts.template: has the unknown field {colour}"),

@@ -26,7 +26,31 @@ app.add_typer(config_app, name="config")
 
 _INTERRUPTED = 130  # Ctrl-C, as typer and shells have it
 
-PresetOption = Annotated[str, typer.Option(help="Name of a settings file that the package ships.")]
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from xpaste_ray import __version__
+
+        typer.echo(f"xpaste {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and exit.")
+    ] = False,
+) -> None: ...
+
+
+PresetOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE.yaml",
+        help="A preset that the package ships, see `config presets`, or a settings file of your own, as "
+        "`config show` prints them; relative paths in it start at the working directory.",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="a.b=value", help="Change one setting of the preset; repeatable."),
@@ -65,8 +89,21 @@ ColumnOption = Annotated[
 ]
 FormatOption = Annotated[
     list[str] | None,
-    typer.Option("--format", help="coco, lvis, yolo, voc, webdataset or parquet; repeatable."),
+    typer.Option(
+        "--format",
+        help="coco, lvis, yolo, voc, webdataset or parquet; several with commas, or repeated. "
+        "`compose`: the preset's if not given.",
+    ),
 ]
+
+
+def _each_format(given: list[str] | None) -> list[str]:
+    """coco,yolo is two formats, and each is given once."""
+    formats = [name.strip() for several in given or () for name in several.split(",")]
+    for name in formats:
+        if formats.count(name) > 1:
+            raise ConfigError(f"--format {name} is given {formats.count(name)} times: give each format once")
+    return formats
 
 
 def _dataset_settings(
@@ -76,16 +113,14 @@ def _dataset_settings(
     **values: object,
 ) -> "DatasetSettings":
     """A preset with the options that have names of their own."""
-    import json
-
     from xpaste_ray.config import DatasetSettings, load
 
     named = {
         "compose.backgrounds": backgrounds,
         **{key.replace("__", "."): value for key, value in values.items()},
     }
-    given = [f"{key}={json.dumps(value)}" for key, value in named.items() if value not in (None, [])]
-    return load(DatasetSettings, preset, [*(overrides or ()), *given])
+    given = {key: value for key, value in named.items() if value not in (None, [])}
+    return load(DatasetSettings, preset, overrides or (), given)
 
 
 @app.command()
@@ -93,15 +128,21 @@ def compose(
     pool: PoolOption,
     backgrounds: BackgroundsOption,
     out: Annotated[Path, typer.Option(help="The dataset's folder; the same command continues it.")],
-    count: Annotated[int | None, typer.Option(help="How many images.")] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="How many images; the preset's if not given.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Another seed gives other images; the preset's if not given.")
+    ] = None,
     formats: FormatOption = None,
     images: ImagesOption = None,
     column: ColumnOption = None,
     exclude_categories: Annotated[
         list[str] | None, typer.Option(help="Only backgrounds without this category; repeatable.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Compose on so many cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Compose on so many cores; the preset's if not given.")
+    ] = None,
     plans_only: Annotated[bool, typer.Option("--plans-only", help="Write the plans as Parquet.")] = False,
     from_plans: Annotated[Path | None, typer.Option(help="Render these plans instead of new ones.")] = None,
     preset: PresetOption = "xpaste",
@@ -111,6 +152,8 @@ def compose(
     from xpaste_ray.pipelines.dataset import compose_dataset, open_job, write_dataset_plans
     from xpaste_ray.report import ConsoleProgress, print_dataset_summary
 
+    if from_plans and plans_only:
+        raise ConfigError("--plans-only goes without --from-plans: those plans are written already")
     if from_plans and count is not None:
         raise ConfigError("--count goes without --from-plans: all of the plans are rendered")
     settings = _dataset_settings(
@@ -120,7 +163,7 @@ def compose(
         compose__background_images=images and str(images),
         compose__background_column=column,
         compose__exclude_categories=exclude_categories,
-        compose__output__formats=formats,
+        compose__output__formats=_each_format(formats),
         compose__count=count,
         seed=seed,
         resources__compose_actors=workers,
@@ -187,13 +230,14 @@ def convert(
     from xpaste_ray.formats.convert import convert as convert_dataset
     from xpaste_ray.report import CountingProgress
 
-    if not formats:
+    names = _each_format(formats)
+    if not names:
         raise ConfigError(f"--format is missing: give one or more of {', '.join(FORMAT_NAMES)}")
     total = read_spec(dataset).count
     with CountingProgress("convert", total, "images") as progress:
-        counts = convert_dataset(dataset, out, formats, polygons, progress.add)
+        counts = convert_dataset(dataset, out, names, polygons, progress.add)
     typer.echo(f"{counts['images']} images, {counts['annotations']} annotations in {out}")
-    for note in conversion_notes(dataset, formats, polygons):
+    for note in conversion_notes(dataset, names, polygons):
         typer.echo(f"note: {note}")
 
 
@@ -217,7 +261,9 @@ def backgrounds_index(
     source: Annotated[str, typer.Argument(help="A folder, a COCO or LVIS JSON file, or Parquet.")],
     images: ImagesOption = None,
     column: ColumnOption = None,
-    workers: Annotated[int | None, typer.Option(help="Decode on so many cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Decode on so many cores; all if not given.")
+    ] = None,
 ) -> None:
     """Decode every background once and keep what planning needs; done by itself when composing."""
     from xpaste_ray.backgrounds import resolve_source
@@ -254,7 +300,10 @@ def sizes_fit(
 
 @config_app.command("show")
 def config_show(preset: PresetOption = "demo", overrides: SetOption = None) -> None:
-    """Print what would run, as YAML."""
+    """Print what would run, as YAML that --preset takes as a file.
+
+    Without --preset: `demo`, as `xpaste demo` runs. `compose` and `render` use `xpaste` unless told.
+    """
     from xpaste_ray.config import dump_settings, kind_of, load
 
     typer.echo(dump_settings(load(kind_of(preset), preset, overrides or ())), nl=False)
@@ -262,10 +311,13 @@ def config_show(preset: PresetOption = "demo", overrides: SetOption = None) -> N
 
 @config_app.command("presets")
 def config_presets() -> None:
-    """List the presets."""
-    from xpaste_ray.config import preset_names
+    """List the presets, with what each is."""
+    from xpaste_ray.config import preset_descriptions
 
-    typer.echo("\n".join(preset_names()))
+    described = preset_descriptions()
+    width = max(map(len, described))
+    for name, line in described.items():
+        typer.echo(f"{name:{width}}  {line}")
 
 
 def main() -> None:

@@ -4,11 +4,12 @@ Every section is the recipe of one step, so what a step's fingerprint covers can
 Only `resources` is in no recipe: where and how wide a run goes never changes a byte of it.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,6 +22,7 @@ from pydantic import (
 
 from xpaste_ray.categories import did_you_mean
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.yaml12 import dump_yaml, load_yaml
 
 PRESETS_DIR = Path(__file__).resolve().parent / "presets"
 
@@ -41,6 +43,16 @@ def _usable_template(template: str) -> str:
 Template = Annotated[str, AfterValidator(_usable_template)]
 
 
+def _copy_rule(rule: str) -> str:
+    """p:.5 is p:0.5."""
+    if rule not in ("pool", "self", "both") and not re.fullmatch(r"p:(0?\.\d+|0|1(\.0+)?)", rule):
+        raise ValueError("must be pool, self, both or p:x with x from 0 to 1, such as p:0.5")
+    return rule.replace("p:.", "p:0.")
+
+
+CopyRule = Annotated[str, AfterValidator(_copy_rule)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -52,6 +64,8 @@ class CategorySettings(_Section):
     @field_validator("names", mode="before")
     @classmethod
     def _one_name(cls, names: Any) -> Any:
+        if not isinstance(names, str | list | tuple):
+            raise ValueError("must be all, a name or a list of names, such as [banana, frog]")
         return (names,) if isinstance(names, str) and names != "all" else names
 
 
@@ -257,6 +271,13 @@ class OutputSettings(_Section):
     def _one_format(cls, formats: Any) -> Any:
         return (formats,) if isinstance(formats, str) else formats
 
+    @field_validator("formats")
+    @classmethod
+    def _each_once(cls, formats: tuple[FormatName, ...]) -> tuple[FormatName, ...]:
+        if len(set(formats)) < len(formats):
+            raise ValueError("must name each format once")
+        return formats
+
 
 Blend = Literal["hard", "alpha", "gaussian", "box", "box5", "motion", "poisson"]
 
@@ -284,9 +305,7 @@ class ComposeSettings(_Section):
     instances: CountRange
     category: CategoryRuleSettings
     draw: Literal["instance", "source-image"] = "instance"  # X-Paste, stage F; source-image is EM-Paste's
-    copy_rule: Annotated[str, Field(pattern=r"^(pool|self|both|p:(0(\.\d+)?|1(\.0+)?))$")] = (
-        "pool"  # X-Paste, syn_copy
-    )
+    copy_rule: CopyRule = "pool"  # X-Paste, syn_copy
     layout: Literal["free", "reference"] = "free"  # X-Paste's shipped configurations
     size: SizeSettings
     place: PlaceSettings
@@ -358,9 +377,15 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
 
 
+def preset_descriptions() -> dict[str, str]:
+    """The first line of every preset, a comment, by the preset's name."""
+    files = {name: PRESETS_DIR / f"{name}.yaml" for name in preset_names()}
+    return {name: path.read_text(encoding="utf-8").split("\n")[0][2:] for name, path in files.items()}
+
+
 def kind_of(preset: str) -> type[DatasetSettings]:
-    """What a preset sets: everything, or a dataset only."""
-    return Settings if "source" in _read(preset) else DatasetSettings
+    """What a preset sets: a dataset only, or also (some of) how its pool is made, so it must be all."""
+    return Settings if set(_read(preset)) - set(DatasetSettings.model_fields) else DatasetSettings
 
 
 def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
@@ -368,59 +393,134 @@ def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
     return load(Settings, preset, overrides)
 
 
-def load(kind: type[_Job], preset: str, overrides: Sequence[str] = ()) -> _Job:
-    """A preset with `path.to.option=value` overrides applied; values are read as YAML.
+def load(
+    kind: type[_Job],
+    preset: str,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> _Job:
+    """A preset with `path.to.option=value` overrides applied, read as YAML, then `values` by path.
+
+    preset: the name of one that ships, or the path of a YAML file, such as `dump_settings` makes, that
+    ends in .yaml or .yml or has a slash in it. Relative paths in a file are relative to the working
+    directory, not to the file.
 
     Raises ConfigError that names the field, what was given and what is allowed or near.
     """
-    values = _validate(kind, _read(preset)).model_dump(mode="json")  # with defaults: they can be set, too
+    where = f"{preset}: " if _is_path(preset) else ""
+    found = _validate(kind, _read(preset), where).model_dump(mode="json")  # with defaults: to be set, too
     for override in overrides:
-        _apply(values, override)
-    return _validate(kind, values)
+        _set(found, *_parse(override))
+    for path, value in values.items():
+        _set(found, path, value)
+    return _validate(kind, found)
+
+
+def _is_path(preset: str) -> bool:
+    return "/" in preset or preset.endswith((".yaml", ".yml"))
 
 
 def _read(preset: str) -> dict[str, Any]:
-    if preset not in preset_names():
-        raise ConfigError(f"unknown preset {preset!r}{did_you_mean(preset, preset_names())}")
-    values: dict[str, Any] = yaml.safe_load((PRESETS_DIR / f"{preset}.yaml").read_text(encoding="utf-8"))
+    """The sections of a preset that ships or of a file; none that `Settings` does not know."""
+    if not _is_path(preset) and preset not in preset_names():
+        raise ConfigError(
+            f"unknown preset {preset!r}{did_you_mean(preset, preset_names())} "
+            "(to use a file of your own, give its path, which ends in .yaml or .yml or has a / in it)"
+        )
+    path = Path(preset) if _is_path(preset) else PRESETS_DIR / f"{preset}.yaml"
+    try:
+        values = load_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the settings file cannot be read ({error.strerror}); "
+            f"`xpaste config show --preset demo > {path}` writes one to begin with"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is no YAML file: {error}") from None
+    known = Settings.model_fields
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no settings: it needs sections, such as {', '.join(known)}")
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{path}: there is no section {name!r}{did_you_mean(str(name), known)}")
     return values
 
 
-def _validate(kind: type[_Job], values: Any) -> _Job:
+def _validate(kind: type[_Job], values: Any, where: str = "") -> _Job:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(detail) for detail in error.errors())) from None
+        told = dict.fromkeys(where + _explain(detail) for detail in error.errors())
+        raise ConfigError("\n".join(told)) from None
 
 
 def dump_settings(settings: DatasetSettings) -> str:
     """The settings as YAML, as a preset has them."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+    return dump_yaml(settings.model_dump(mode="json"))
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _parse(override: str) -> tuple[str, Any]:
     path, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"--set {override!r}: write it as path.to.option=value")
-    keys = path.strip().split(".")
-    node: Any = values
-    for depth, key in enumerate(keys):
-        if not isinstance(node, dict) or key not in node:
-            where = ".".join(keys[:depth]) or "the settings"
-            hint = did_you_mean(key, node) if isinstance(node, dict) else ""
-            raise ConfigError(f"unknown option {path.strip()!r}: {where} has no {key!r}{hint}")
-        if depth < len(keys) - 1:
-            node = node[key]
     try:
-        node[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        return path.strip(), load_yaml(text)
+    except ValueError:
         raise ConfigError(f"--set {override!r}: {text!r} is not a YAML value") from None
 
 
+def _set(settings: dict[str, Any], path: str, value: Any) -> None:
+    keys = path.split(".")
+    node: Any = settings
+    for depth, key in enumerate(keys):
+        if not isinstance(node, dict) or key not in node:
+            where = f"{'.'.join(keys[:depth])} has" if depth else "the settings have"
+            hint = did_you_mean(key, node) if isinstance(node, dict) else ""
+            raise ConfigError(f"unknown option {path!r}: {where} no {key!r}{hint}")
+        if depth < len(keys) - 1:
+            node = node[key]
+    node[keys[-1]] = value
+
+
 def _explain(detail: Any) -> str:
-    field = ".".join(str(part) for part in detail["loc"]) or "settings"
-    if detail["type"] == "missing":
-        return f"{field}: the preset does not set it: choose one that does, such as 'demo'"
-    message = detail["msg"].removeprefix("Value error, ")
-    whole_section = isinstance(detail["input"], dict)
-    return f"{field}: {message}" if whole_section else f"{field}: {message}, got {detail['input']!r}"
+    """One of pydantic's errors, by what a settings file has: options, sections and lists."""
+    loc, given = detail["loc"], detail["input"]
+    match detail["type"]:
+        case "missing" if len(loc) == 1:
+            return f"{loc[0]}: the preset does not set it: choose one that does, such as 'demo'"
+        case "missing" if isinstance(loc[-1], int):  # a list of fixed length that is too short
+            loc, example = loc[:-1], _example(loc[:-1])
+            message = f"needs {len(example)} values, such as {example}"
+        case "missing":
+            example = _example(loc)
+            such_as = "" if isinstance(example, dict) else f", such as {loc[-1]}: {example}"
+            return f"{_dotted(loc)} is missing: set it{such_as}"
+        case "too_long":
+            message = f"takes {detail['ctx']['max_length']} values, such as {_example(loc)}"
+        case "tuple_type":
+            message = f"must be a list, such as {_example(loc)}"
+        case "model_type":
+            message = "is a section: set its options, such as {option: value}"
+        case "extra_forbidden":
+            section = _example(loc[:-1])
+            hint = did_you_mean(str(loc[-1]), section) if isinstance(section, dict) else ""
+            return f"{_dotted(loc)}: there is no such option{hint}"
+        case _:
+            message = detail["msg"].removeprefix("Value error, ")
+    return f"{_dotted(loc)}: {message}" + ("" if isinstance(given, dict) else f", got {_shown(given)}")
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, loc)) or "settings"
+
+
+def _shown(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else repr(value)
+
+
+def _example(loc: tuple[int | str, ...]) -> Any:
+    """What preset demo, which sets everything, has at `loc`."""
+    value: Any = Settings.model_validate(_read("demo")).model_dump(mode="json")
+    for key in loc:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

@@ -15,6 +15,8 @@ from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool.layout import FORMAT, INDEX, MANIFEST
 from xpaste_ray.runs import read_json
 
+_OR_BUILD = "or build one with `xpaste demo --out RUN` and give RUN"
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -148,10 +150,21 @@ def open_pool(path: str | Path) -> Pool:
     folder = Path(path)
     pointer = folder / "pool.json"
     if pointer.is_file():
-        folder = folder / read_json(pointer)["current"]
+        current = read_json(pointer).get("current")
+        if not isinstance(current, str):
+            raise ConfigError(f"{pointer} is damaged: run the command that made {folder} again")
+        folder = folder / current
     if not (folder / MANIFEST).is_file():
-        raise ConfigError(f"{folder} holds no sealed pool ({MANIFEST} is missing): build one first")
+        raise ConfigError(_no_pool(folder))
     return Pool(folder)
+
+
+def _no_pool(folder: Path) -> str:
+    if not folder.exists():
+        return f"{folder} does not exist, so it holds no sealed pool: check the path, {_OR_BUILD}"
+    if not folder.is_dir():
+        return f"{folder} is a file, so it holds no sealed pool: give a folder, {_OR_BUILD}"
+    return f"{folder} holds no sealed pool ({MANIFEST} is missing): give a run that has one, {_OR_BUILD}"
 
 
 def _binary_column(column: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
