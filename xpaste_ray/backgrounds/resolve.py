@@ -5,6 +5,7 @@ from pathlib import Path
 from xpaste_ray.backgrounds.dataset import open_dataset
 from xpaste_ray.backgrounds.parquet import has_parquet, open_parquet
 from xpaste_ray.backgrounds.sources import FolderSource, Source, list_images, parse_colours
+from xpaste_ray.backgrounds.unread import refuse_unread_labels
 from xpaste_ray.errors import ConfigError
 
 _EMBEDDED_PHOTOS = Path(__file__).resolve().parent.parent / "embedded" / "photos"
@@ -21,7 +22,8 @@ def resolve_source(text: str | Path, images: Path | None = None, column: str | N
     - a Parquet file, or a folder of them. `column` names the one with the images.
     - any other folder: its images, without annotations.
 
-    ConfigError if there is no such thing, or if it could be two.
+    ConfigError if there is no such thing, if it could be two, or if it is a dataset in another form,
+    whose labels would be lost.
     """
     if text == "embedded:photos":
         return FolderSource(_EMBEDDED_PHOTOS)
@@ -43,6 +45,7 @@ def resolve_source(text: str | Path, images: Path | None = None, column: str | N
     annotations = _annotation_file(path)
     if annotations:
         return open_dataset(annotations, images)
+    refuse_unread_labels(path)
     if images is not None:
         raise ConfigError(f"--images goes with an annotation file, and {path} has none")
     if not has_parquet(path):
