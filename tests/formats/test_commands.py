@@ -42,6 +42,15 @@ def test_validate_checks_a_file_of_any_origin(make_dataset):
     assert "error image_truncated, image 5: 000004.jpg ends before its last pixel" in done.stdout
 
 
+def test_validate_asks_where_images_are(make_dataset, tmp_path):
+    dataset = make_dataset("coco")
+    (dataset / "annotations.json").rename(tmp_path / "x.json")
+    done = _run("validate", tmp_path / "x.json")
+    assert done.returncode == 1 and "error image_missing: 5\nnone of the first images of " in done.stdout
+    assert done.stdout.splitlines()[-2].endswith("say where they are (--images DIR)")
+    assert _run("validate", tmp_path / "x.json", "--images", dataset / "images").returncode == 0
+
+
 def test_validate_refuses_what_is_no_dataset(tmp_path):
     assert "check the path" in _refused("validate", tmp_path)
 

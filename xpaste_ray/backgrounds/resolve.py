@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xpaste_ray.backgrounds.dataset import open_dataset
+from xpaste_ray.backgrounds.dataset import annotation_file, open_dataset
 from xpaste_ray.backgrounds.parquet import has_parquet, open_parquet
 from xpaste_ray.backgrounds.sources import FolderSource, Source, list_images, parse_colours
 from xpaste_ray.backgrounds.unread import refuse_unread_labels
@@ -42,7 +42,7 @@ def resolve_source(text: str | Path, images: Path | None = None, column: str | N
         raise ConfigError(
             f"backgrounds: {text} is not a folder, a COCO or LVIS file (.json), a Parquet file or a colour"
         )
-    annotations = _annotation_file(path)
+    annotations = annotation_file(path)
     if annotations:
         return open_dataset(annotations, images)
     refuse_unread_labels(path)
@@ -53,17 +53,3 @@ def resolve_source(text: str | Path, images: Path | None = None, column: str | N
     if list_images(path):
         raise ConfigError(f"backgrounds: {path} holds both images and Parquet files: give one kind")
     return open_parquet(path, column)
-
-
-def _annotation_file(folder: Path) -> Path | None:
-    if (folder / "annotations.json").is_file() and (folder / "images").is_dir():
-        return folder / "annotations.json"
-    found = sorted(
-        path
-        for pattern in ("instances_*.json", "lvis_*.json")
-        for path in folder.glob(f"annotations/{pattern}")
-    )
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise ConfigError(f"backgrounds: {folder} has several annotation files ({names}): give one of them")
-    return found[0] if found else None

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
+from xpaste_ray.backgrounds.dataset import annotation_file
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats import coco_file
 from xpaste_ray.formats.contract import SPEC_FILE, DatasetSpec, read_spec
@@ -30,9 +31,9 @@ _UNUSABLE = {
 def validate(path: Path, images: Path | None = None, progress: Progress | None = None) -> Report:
     """Check all of a dataset.
 
-    `path` is a dataset's folder, or a COCO or LVIS JSON file (or a folder with `annotations.json`) of
-    any origin; `images` is the folder of such a file's images, if it is not `images` beside it or the
-    file's own folder. ConfigError if there is nothing to check at `path`.
+    `path` is a dataset's folder, or a COCO or LVIS JSON file (or a folder with one, as for backgrounds)
+    of any origin; `images` is the folder of such a file's images, if they are in none of the places where
+    they are sought for backgrounds. ConfigError if there is nothing to check at `path`.
     """
     report, tell = Report(), progress or (lambda part, done: None)
     if (path / SPEC_FILE).is_file():
@@ -40,7 +41,9 @@ def validate(path: Path, images: Path | None = None, progress: Progress | None =
         return report
     if (path / "fragments").is_dir():
         read_spec(path)  # raises: begun and not finished
-    file = path / "annotations.json" if path.is_dir() else path
+    file = (annotation_file(path) or path / "annotations.json") if path.is_dir() else path
+    if images is not None and not images.is_dir():
+        raise ConfigError(f"--images {images} is not a folder")
     if not file.is_file():
         raise ConfigError(
             f"{path} is neither a dataset's folder ({SPEC_FILE} or annotations.json) nor a COCO or LVIS "
