@@ -203,3 +203,31 @@ def test_measures_that_differ_from_the_mask_are_warnings(write_foreign, fields, 
 def test_other_json_is_refused(write_foreign, value):
     with pytest.raises(ConfigError, match="is no COCO or LVIS file"):
         validate(write_foreign(value))
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "text"),
+    [
+        (None, "mask is missing (there is no segmentation)"),
+        ("mask", "mask is neither a list of polygons nor RLE with size and counts"),
+        ({"counts": "0"}, "mask has no size (height, width) or no counts"),
+        ({"size": [24, 32], "counts": "ü"}, "mask is not compressed RLE: counts are empty, cut off or have"),
+        ({"size": 24, "counts": [768]}, "mask is not RLE: it has no size (height, width)"),
+        ({"size": [24, 32], "counts": [7]}, "mask is not RLE: its runs do not add up to 24 x 32 pixels"),
+        ([], "segmentation has no polygon"),
+        ([[2, 2, 8]], "a polygon is not a list of 3 or more x, y"),
+    ],
+)
+def test_masks_that_cannot_be_drawn_are_told_in_plain_words(write_foreign, segmentation, text):
+    value = _value()
+    value["annotations"][1]["segmentation"] = segmentation
+    (line,) = [found.line for found in validate(write_foreign(value)).findings]
+    assert line.startswith("error ") and f", image 1, annotation 2: {text}" in line
+
+
+@pytest.mark.parametrize("ids", [5, "3", [[3]], {"3": 1}])
+def test_lists_of_another_kind_are_found(write_foreign, ids):
+    value = _value()
+    value["images"][1]["neg_category_ids"] = ids
+    (found,) = validate(write_foreign(value)).findings
+    assert found.line == "error list_damaged, image b: neg_category_ids is not a list of category ids"

@@ -23,10 +23,11 @@ def test_validate_names_what_is_wrong_and_exits_with_1(make_dataset):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stdout.splitlines()[:2] == [
         "error image_truncated, image 2: images/000001.jpg ends before its last pixel",
-        "error entry_differs, image 2, annotation 5: annotations.json: annotation 5 differs from its "
-        "fragment in bbox",
+        "error entry_differs, image 2, annotation 5: annotations.json: annotation 5 was changed "
+        "after it was written (bbox)",
     ]
     assert "has 2 errors: 5 images, 9 annotations checked" in done.stdout
+    assert "broken images: delete each" in done.stdout
 
 
 def test_validate_checks_a_file_of_any_origin(make_dataset):

@@ -141,8 +141,8 @@ def _broken_mask(
     if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
         try:
             segmentation = _compressed(segmentation)
-        except (KeyError, ValueError, TypeError) as error:
-            yield "error", "rle_damaged", f"mask is not RLE ({error})"
+        except ValueError as error:
+            yield "error", "rle_damaged", f"mask is not RLE: {error}"
             return
     broken = broken_polygons(segmentation, size_hw) if polygons else broken_rle(segmentation, size_hw)
     if broken:
@@ -171,7 +171,10 @@ def _corners(box_xywh: Any) -> tuple[float, float, float, float]:
 
 def _compressed(rle: Entry) -> Entry:
     """Uncompressed RLE, checked and compressed; ValueError if its runs are not those of its size."""
-    (height, width), counts = rle["size"], rle["counts"]
+    size, counts = rle.get("size"), rle["counts"]
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        raise ValueError("it has no size (height, width)")
+    height, width = size
     if not all(isinstance(run, int) and run >= 0 for run in counts) or sum(counts) != height * width:
         raise ValueError(f"its runs do not add up to {height} x {width} pixels")
     compressed = coco_mask.frPyObjects(rle, height, width)

@@ -144,14 +144,14 @@ def _check_part(path: Path, fragment: Fragment, spec: DatasetSpec) -> Iterator[F
         )
         return
     if found.schema != SCHEMA or found.num_rows != len(fragment.samples):
-        yield Finding(rule="entry_missing", text=f"{path.name} has other columns or rows than its fragment")
+        yield Finding(rule="entry_missing", text=f"{path.name} has other columns or rows than were written")
         return
     for row, sample in zip(found.to_pylist(), fragment.samples, strict=True):
         image = (row["image"] or {}).get("bytes") or b""
         name = image_name(sample.index, spec.encoding)
         yield from check_sample_image(image, f"{path.name}:{name}", sample)
         if row != _table([sample], [image], spec).to_pylist()[0]:
-            text = f"{path.name}: the row of sample {sample.index} differs from its fragment"
+            text = f"{path.name}: the row of sample {sample.index} was changed after it was written"
             yield Finding(rule="entry_differs", text=text, image_id=sample.index + 1)
 
 

@@ -229,11 +229,12 @@ def _check_xml(
         yield Finding(rule="file_damaged", text=text, image_id=sample.index + 1)
         return
     expected = ElementTree.fromstring(annotation_xml(sample, class_of, spec).encode())
-    if len(found.findall("object")) != len(expected.findall("object")):
-        text = f"{XML}/{path.name} has other objects than its fragment"
+    objects = len(found.findall("object")), len(expected.findall("object"))
+    if objects[0] != objects[1]:
+        text = f"{XML}/{path.name} has {objects[0]} objects, it was written with {objects[1]}"
         yield Finding(rule="label_count", text=text, image_id=sample.index + 1)
     elif _values(found) != _values(expected):
-        text = f"{XML}/{path.name} differs from its fragment"
+        text = f"{XML}/{path.name} was changed after it was written"
         yield Finding(rule="entry_differs", text=text, image_id=sample.index + 1)
 
 
@@ -255,7 +256,7 @@ def _check_pngs(folder: Path, sample: Sample, class_of: dict[int, int]) -> Itera
             continue
         if found.dtype != expected.dtype or not np.array_equal(found, expected):
             ids = sorted(set(np.unique(expected).tolist()) ^ set(np.unique(found).tolist()))
-            what = f"has other values than its fragment ({ids[:5]})" if ids else "differs from its fragment"
+            what = "was changed after it was written" + (f" (values {ids[:5]})" if ids else "")
             yield Finding(
                 rule="label_map_differs", text=f"{part}/{path.name} {what}", image_id=sample.index + 1
             )
