@@ -56,6 +56,15 @@ def test_validate_refuses_what_is_no_dataset(tmp_path):
     assert "check the path" in _refused("validate", tmp_path)
 
 
+def test_what_belongs_to_a_dataset_names_it(make_dataset, tmp_path):
+    dataset = make_dataset("coco", "yolo", folder="run/dataset")
+    for command in (["validate"], ["convert", "--out", tmp_path / "out", "--format", "voc"]):
+        said = _refused(*command, dataset / "yolo")
+        assert f"{dataset / 'yolo'} is one of the formats of a dataset: give the dataset, {dataset}" in said
+        assert f"is a run: give its dataset, {dataset}" in _refused(*command, dataset.parent)
+    assert not (tmp_path / "out").exists()
+
+
 def test_convert_tells_what_the_new_format_cannot_hold(make_dataset, tmp_path):
     done = _run("convert", make_dataset("coco"), "--out", tmp_path / "out", "--format", "lvis")
     assert done.returncode == 0, done.stderr

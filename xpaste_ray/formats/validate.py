@@ -13,7 +13,7 @@ from pathlib import Path
 from xpaste_ray.backgrounds.dataset import annotation_file
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats import coco_file
-from xpaste_ray.formats.contract import SPEC_FILE, DatasetSpec, read_spec
+from xpaste_ray.formats.contract import SPEC_FILE, DatasetSpec, read_spec, refuse_relative_of_dataset
 from xpaste_ray.formats.dataset import FORMATS, format_folder, image_folders
 from xpaste_ray.formats.findings import Finding, Progress, Report, check_file_names
 from xpaste_ray.formats.images import image_name
@@ -49,6 +49,7 @@ def validate(path: Path, images: Path | None = None, progress: Progress | None =
     if images is not None and not images.is_dir():
         raise ConfigError(f"--images {images} is not a folder")
     if not file.is_file():
+        refuse_relative_of_dataset(path)
         raise ConfigError(
             f"{path} is neither a dataset's folder ({SPEC_FILE} or annotations.json) nor a COCO or LVIS "
             "file: check the path"
