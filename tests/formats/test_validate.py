@@ -208,6 +208,8 @@ FAULTS = {
     "voc-class-moved": (_class_map(lambda labels: np.roll(labels, 1, axis=0)), "label_map_differs"),
     "voc-list-missing": (_remove("voc/ImageSets/Main/train.txt"), "file_missing"),
     "voc-list-cut-off": (_write("voc/ImageSets/Segmentation/train.txt", b"000000\n"), "image_set_differs"),
+    "voc-names-missing": (_remove("voc/labelmap.txt"), "file_missing"),
+    "voc-names-changed": (_text("voc/labelmap.txt", "background", "void"), "categories_differ"),
     # webdataset and parquet
     "tar-missing": (_remove("webdataset/shard-00000000-00000002.tar"), "file_missing"),
     "tar-damaged": (_write("webdataset/shard-00000000-00000002.tar", b"x" * 5000), "file_damaged"),

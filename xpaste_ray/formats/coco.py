@@ -72,6 +72,11 @@ def annotation_entries(sample: Sample, polygons: Polygons | None) -> list[Entry]
     return [annotation_entry(sample.index + 1, annotation, rings) for annotation, rings in pairs]
 
 
+def category_entries(spec: DatasetSpec) -> list[Entry]:
+    """With the `supercategory` that COCO's own library asks every category for; ours have none."""
+    return [entry | {"supercategory": "none"} for entry in categories_to_json(spec)]
+
+
 @contextmanager
 def entry_file(target: Path, head: Entry, tail: Callable[[], Entry]) -> Iterator[Callable[..., None]]:
     """Stream a COCO-like JSON file: hands out add(image entry, annotation entries), which numbers these.
@@ -112,7 +117,7 @@ def _compact(value: Entry) -> str:
 @contextmanager
 def finish(folder: Path, spec: DatasetSpec) -> Iterator[Add]:
     head = {"info": dict(spec.info), "licenses": []}
-    with entry_file(folder / ANNOTATIONS, head, lambda: {"categories": categories_to_json(spec)}) as add:
+    with entry_file(folder / ANNOTATIONS, head, lambda: {"categories": category_entries(spec)}) as add:
         yield lambda sample, polygons: add(image_entry(sample, spec), annotation_entries(sample, polygons))
 
 
@@ -122,7 +127,7 @@ def check(folder: Path, spec: DatasetSpec, fragments: Iterable[tuple[Shard, Frag
         for _, fragment in fragments
         for sample, polygons in zip_longest(fragment.samples, fragment.polygons or ())
     )
-    yield from check_entries(folder / ANNOTATIONS, expected, lambda: categories_to_json(spec))
+    yield from check_entries(folder / ANNOTATIONS, expected, lambda: category_entries(spec))
 
 
 def check_entries(
