@@ -171,13 +171,15 @@ def print_backgrounds(backgrounds: "Backgrounds") -> None:
 
 
 def print_findings(report: "Report", dataset: Path) -> None:
-    """Every finding with its ids, then the counts."""
+    """Every finding with its ids, the counts, then what to do."""
     console = Console()
     for finding in report.findings:
         colour = "red" if finding.severity == "error" else "yellow"
         console.print(finding.line, style=colour, highlight=False, markup=False, soft_wrap=True)
     for (severity, rule), count in sorted(report.counts.items()):
         console.print(f"{severity} {rule}: {count}", highlight=False)
+    for remedy in report.remedies:
+        console.print(remedy, highlight=False, markup=False, soft_wrap=True)
     outcome = "is valid" if not report.errors else f"has {report.errors} errors"
     console.print(
         f"{dataset} {outcome}: {report.images} images, {report.annotations} annotations checked",

@@ -36,6 +36,7 @@ def test_categories_keep_ids_gaps_and_odd_names(make_dataset):
     assert [(entry["id"], entry["name"]) for entry in categories] == [(c.id, c.name) for c in CATEGORIES]
     assert categories[0] | {} == {
         "id": 3, "name": "cup/../../etc", "synonyms": ["cup", "mug"], "def": "a vessel", "frequency": "f",
+        "supercategory": "none",
     }  # fmt: skip
 
 
@@ -102,3 +103,9 @@ def test_a_dataset_without_annotations_loads(make_dataset):
 def test_the_file_has_one_entry_a_line(make_dataset):
     lines = (make_dataset("coco") / "annotations.json").read_text().splitlines()
     assert len(lines) == 1 + 5 + 9 and json.loads(lines[1].rstrip(","))["id"] == 1
+
+
+def test_categories_have_the_supercategory_that_pycocotools_asks_for(make_dataset):
+    coco = COCO(str(make_dataset("coco") / "annotations.json"))
+    assert coco.getCatIds(supNms=["none"]) == [3, 7, 1203]
+    assert coco.getCatIds(supNms=["animal"]) == []

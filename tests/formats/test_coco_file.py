@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.formats.conftest import CATEGORIES, SPEC, make_image, rectangle
+from xpaste_ray.backgrounds import resolve_source
 from xpaste_ray.categories import category_to_coco
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats.images import encode_image
@@ -61,8 +62,71 @@ def test_an_image_that_is_cut_in_half_is_found(write_foreign, tmp_path):
 
 def test_images_may_lie_anywhere(write_foreign, tmp_path):
     file = write_foreign(_value(), images="val2017")
-    assert {rule for _, rule in validate(file).counts} == {"image_missing"}
-    assert validate(file, images=tmp_path / "val2017").findings == []
+    report = validate(file)
+    assert dict(report.counts) == {("error", "image_missing"): 2}
+    assert len(report.remedies) == 1 and report.remedies[0].endswith("say where they are (--images DIR)")
+    report = validate(file, images=tmp_path / "val2017")
+    assert (report.findings, report.remedies) == ([], [])
+    with pytest.raises(ConfigError, match="--images .*gone is not a folder"):
+        validate(file, images=tmp_path / "gone")
+
+
+def _coco_layout(folder, entries, names, *files):
+    """entries of `images`; names of the images that are there; files that hold them."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(encode_image(make_image(0), SPEC.encoding))
+    value = _value() | {"images": [entry | {"height": 24, "width": 32} for entry in entries]}
+    value["annotations"] = []
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(json.dumps(value))
+    return folder
+
+
+NAMED, BY_URL = {"id": 1, "file_name": "9.jpg"}, {"id": 1, "coco_url": "http://host/train2017/9.jpg"}
+INSTANCES = "annotations/instances_train2017.json"
+
+
+@pytest.mark.parametrize(
+    ("entry", "image", "file"),
+    [
+        pytest.param(NAMED, "train2017/9.jpg", INSTANCES, id="coco"),
+        pytest.param(NAMED, "images/train2017/9.jpg", INSTANCES, id="coco-in-images"),
+        pytest.param(NAMED, "images/9.jpg", "annotations.json", id="as-ours"),
+        pytest.param(BY_URL, "train2017/9.jpg", "annotations/lvis_v1_train.json", id="lvis"),
+        pytest.param(BY_URL, "images/9.jpg", "annotations/lvis_v1_train.json", id="lvis-in-one-folder"),
+    ],
+)
+def test_files_and_folders_are_read_as_those_of_backgrounds(tmp_path, entry, image, file):
+    _coco_layout(tmp_path, [entry], [image], file)
+    for path in (tmp_path, tmp_path / file):
+        report = validate(path)
+        assert (report.findings, report.remedies, report.images) == ([], [], 1)
+        source = resolve_source(path)
+        assert source.annotations == tmp_path / file
+        assert source.root / source.catalogue().items["path"][0].as_py() == tmp_path / image
+
+
+def test_lvis_names_are_found_in_a_given_folder(tmp_path):
+    """Of three images one is not there, under no name."""
+    entries = [{"id": number, "coco_url": f"http://host/train2017/{number}.jpg"} for number in (7, 8, 9)]
+    _coco_layout(tmp_path, entries, ["elsewhere/7.jpg", "elsewhere/9.jpg"], "lvis_v1_train.json")
+    report = validate(tmp_path / "lvis_v1_train.json", images=tmp_path / "elsewhere")
+    assert [(found.rule, found.image_id) for found in report.findings] == [("image_missing", 8)]
+
+
+def test_linked_images_are_in_their_folder(tmp_path):
+    _coco_layout(tmp_path, [NAMED], ["elsewhere/9.jpg"], "annotations.json")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "9.jpg").symlink_to(tmp_path / "elsewhere" / "9.jpg")
+    assert validate(tmp_path).findings == []
+
+
+def test_of_several_files_one_has_to_be_named(tmp_path):
+    _coco_layout(tmp_path, [NAMED], ["train2017/9.jpg"], INSTANCES, "annotations/instances_val2017.json")
+    with pytest.raises(ConfigError, match="has several annotation files .*: give one of them"):
+        validate(tmp_path)
 
 
 def test_a_folder_with_annotations_json_will_do(write_foreign, tmp_path):
@@ -139,3 +203,31 @@ def test_measures_that_differ_from_the_mask_are_warnings(write_foreign, fields, 
 def test_other_json_is_refused(write_foreign, value):
     with pytest.raises(ConfigError, match="is no COCO or LVIS file"):
         validate(write_foreign(value))
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "text"),
+    [
+        (None, "mask is missing (there is no segmentation)"),
+        ("mask", "mask is neither a list of polygons nor RLE with size and counts"),
+        ({"counts": "0"}, "mask has no size (height, width) or no counts"),
+        ({"size": [24, 32], "counts": "ü"}, "mask is not compressed RLE: counts are empty, cut off or have"),
+        ({"size": 24, "counts": [768]}, "mask is not RLE: it has no size (height, width)"),
+        ({"size": [24, 32], "counts": [7]}, "mask is not RLE: its runs do not add up to 24 x 32 pixels"),
+        ([], "segmentation has no polygon"),
+        ([[2, 2, 8]], "a polygon is not a list of 3 or more x, y"),
+    ],
+)
+def test_masks_that_cannot_be_drawn_are_told_in_plain_words(write_foreign, segmentation, text):
+    value = _value()
+    value["annotations"][1]["segmentation"] = segmentation
+    (line,) = [found.line for found in validate(write_foreign(value)).findings]
+    assert line.startswith("error ") and f", image 1, annotation 2: {text}" in line
+
+
+@pytest.mark.parametrize("ids", [5, "3", [[3]], {"3": 1}])
+def test_lists_of_another_kind_are_found(write_foreign, ids):
+    value = _value()
+    value["images"][1]["neg_category_ids"] = ids
+    (found,) = validate(write_foreign(value)).findings
+    assert found.line == "error list_damaged, image b: neg_category_ids is not a list of category ids"

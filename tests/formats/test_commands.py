@@ -23,10 +23,11 @@ def test_validate_names_what_is_wrong_and_exits_with_1(make_dataset):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stdout.splitlines()[:2] == [
         "error image_truncated, image 2: images/000001.jpg ends before its last pixel",
-        "error entry_differs, image 2, annotation 5: annotations.json: annotation 5 differs from its "
-        "fragment in bbox",
+        "error entry_differs, image 2, annotation 5: annotations.json: annotation 5 was changed "
+        "after it was written (bbox)",
     ]
     assert "has 2 errors: 5 images, 9 annotations checked" in done.stdout
+    assert "broken images: delete each" in done.stdout
 
 
 def test_validate_checks_a_file_of_any_origin(make_dataset):
@@ -42,8 +43,26 @@ def test_validate_checks_a_file_of_any_origin(make_dataset):
     assert "error image_truncated, image 5: 000004.jpg ends before its last pixel" in done.stdout
 
 
+def test_validate_asks_where_images_are(make_dataset, tmp_path):
+    dataset = make_dataset("coco")
+    (dataset / "annotations.json").rename(tmp_path / "x.json")
+    done = _run("validate", tmp_path / "x.json")
+    assert done.returncode == 1 and "error image_missing: 5\nnone of the first images of " in done.stdout
+    assert done.stdout.splitlines()[-2].endswith("say where they are (--images DIR)")
+    assert _run("validate", tmp_path / "x.json", "--images", dataset / "images").returncode == 0
+
+
 def test_validate_refuses_what_is_no_dataset(tmp_path):
     assert "check the path" in _refused("validate", tmp_path)
+
+
+def test_what_belongs_to_a_dataset_names_it(make_dataset, tmp_path):
+    dataset = make_dataset("coco", "yolo", folder="run/dataset")
+    for command in (["validate"], ["convert", "--out", tmp_path / "out", "--format", "voc"]):
+        said = _refused(*command, dataset / "yolo")
+        assert f"{dataset / 'yolo'} is one of the formats of a dataset: give the dataset, {dataset}" in said
+        assert f"is a run: give its dataset, {dataset}" in _refused(*command, dataset.parent)
+    assert not (tmp_path / "out").exists()
 
 
 def test_convert_tells_what_the_new_format_cannot_hold(make_dataset, tmp_path):

@@ -26,6 +26,22 @@ def test_rows_hold_images_and_objects(make_dataset):
     assert rows[1]["neg_category_ids"] == [1203] and rows[0]["neg_category_ids"] is None
 
 
+def test_columns_are_named_as_hugging_face_does(make_dataset):
+    """Keys and types of `datasets.Features.to_dict`; version 5.2 opens the file with decoded images."""
+    schema = pq.read_schema(make_dataset("parquet") / "data" / "part-00000000-00000002.parquet")
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == schema.names
+    assert features["image"] == {"_type": "Image"}
+    assert features["height"] == {"dtype": "int32", "_type": "Value"}
+    assert features["neg_category_ids"] == {
+        "feature": {"dtype": "int64", "_type": "Value"},
+        "_type": "Sequence",
+    }
+    (entry,) = features["objects"]
+    assert entry["visible_fraction"] == {"dtype": "float64", "_type": "Value"}
+    assert entry["segmentation"]["counts"] == {"dtype": "string", "_type": "Value"}
+
+
 def test_a_shard_is_a_file_named_by_its_range(make_dataset):
     data = make_dataset("parquet") / "data"
     assert {path.name: pq.read_metadata(path).num_rows for path in data.iterdir()} == {

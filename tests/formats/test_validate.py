@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from tests.formats.conftest import SPEC, make_annotation, make_image, make_sampl
 from xpaste_ray.backgrounds.decode import check
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats import images as images_module
+from xpaste_ray.formats.convert import convert
 from xpaste_ray.formats.findings import KEPT_A_RULE, Finding, Report
 from xpaste_ray.formats.images import encode_image
 from xpaste_ray.formats.shards import Shard, write_fragment
@@ -206,6 +208,8 @@ FAULTS = {
     "voc-class-moved": (_class_map(lambda labels: np.roll(labels, 1, axis=0)), "label_map_differs"),
     "voc-list-missing": (_remove("voc/ImageSets/Main/train.txt"), "file_missing"),
     "voc-list-cut-off": (_write("voc/ImageSets/Segmentation/train.txt", b"000000\n"), "image_set_differs"),
+    "voc-names-missing": (_remove("voc/labelmap.txt"), "file_missing"),
+    "voc-names-changed": (_text("voc/labelmap.txt", "background", "void"), "categories_differ"),
     # webdataset and parquet
     "tar-missing": (_remove("webdataset/shard-00000000-00000002.tar"), "file_missing"),
     "tar-damaged": (_write("webdataset/shard-00000000-00000002.tar", b"x" * 5000), "file_damaged"),
@@ -295,7 +299,7 @@ def test_findings_name_image_and_annotation(make_dataset):
     assert validate(dataset).findings == [
         Finding(
             rule="entry_differs",
-            text="annotations.json: annotation 5 differs from its fragment in bbox",
+            text="annotations.json: annotation 5 was changed after it was written (bbox)",
             image_id=2,
             annotation_id=5,
         )
@@ -336,3 +340,66 @@ def test_an_image_of_several_formats_is_decoded_once(make_dataset, monkeypatch):
     monkeypatch.setattr(images_module, "check", lambda data: decoded.append(data) or check(data))
     assert validate(make_dataset()).findings == []
     assert len(decoded) == 5 * 3
+
+
+@pytest.mark.parametrize(
+    ("break_it", "text"),
+    [
+        (
+            _edit_coco("coco", lambda v: v.pop("categories")),
+            "annotations.json has no list 'categories' whose",
+        ),
+        (_edit_coco("coco", lambda v: v["images"].append(5)), "annotations.json has no list 'images' whose"),
+        (_write("coco/annotations.json", b'{"im'), "annotations.json is not a JSON object"),
+        (_write(LABELS, b"cup 0.5\n"), "000000.txt line 1 is not a class number and pairs of x and y"),
+        (_write(LABELS, b"0 .1 .1 .2\n"), "000000.txt line 1 is not a class number and pairs of x and y"),
+        (_write(LABELS, b"\xff"), "000000.txt is not plain text"),
+        (_write("voc/Annotations/000000.xml", b"<annotation/>"), "000000.xml has 0 objects, it was written"),
+        (_text(FRAGMENT, '"height":24', '"height":"24"'), "sample 0 in fragments/00000000-00000002.json has"),
+    ],
+)
+def test_findings_are_told_in_plain_words(make_dataset, break_it, text):
+    dataset = make_dataset()
+    break_it(dataset)
+    texts = [finding.text for finding in validate(dataset).findings]
+    assert any(text in found for found in texts)
+    assert not any(word in found for found in texts for word in ("fragment ", "Error", "NoneType", "literal"))
+
+
+def _break_all(dataset):
+    """An image, a label file, a list and a file too many."""
+    for break_it in (
+        _halved("voc/JPEGImages/000000.jpg"),
+        _write(LABELS, b""),
+        _remove("voc/ImageSets/Main/train.txt"),
+        _write("yolo/images/000009.jpg", SMALL),
+    ):
+        break_it(dataset)
+
+
+def test_remedies_mend_a_dataset(make_dataset, tmp_path):
+    source, out = make_dataset("coco"), tmp_path / "out"
+    convert(source, out, ("yolo", "voc"))
+    _break_all(out)
+    images, stray, labels = validate(out).remedies
+    assert images.startswith("broken images: delete each") and "run the same command again" in images
+    assert stray == "files that do not belong to the dataset: delete them"
+    assert f"delete {out / 'fragments'} and {out / 'dataset.json'}" in labels
+    for name in ("voc/JPEGImages/000000.jpg", "yolo/images/000009.jpg", "dataset.json"):
+        (out / name).unlink()
+    shutil.rmtree(out / "fragments")
+    convert(source, out, ("yolo", "voc"))
+    report = validate(out)
+    assert (report.findings, report.remedies) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["coco", "webdataset", "parquet"])
+def test_a_broken_image_is_deleted_and_written_again(make_dataset, tmp_path, name):
+    source, out = make_dataset("coco"), tmp_path / "out"
+    convert(source, out, (name,))
+    files = {"coco": "images/000000.jpg", "webdataset": "shard-00000000-00000002.tar",
+             "parquet": "data/part-00000000-00000002.parquet"}  # fmt: skip
+    (out / files[name]).unlink()
+    assert validate(out).errors
+    convert(source, out, (name,))
+    assert validate(out).findings == []

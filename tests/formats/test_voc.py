@@ -180,3 +180,48 @@ def test_label_pngs_come_back_with_every_value(labels):
         assert np.array_equal(np.asarray(image), labels)
     if labels.dtype == np.uint16:
         assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), labels)
+
+
+def test_label_map_decodes_the_class_pngs(make_dataset):
+    """Line k says which category value k is, in the colour that the palette has for it."""
+    dataset = make_dataset("voc")
+    head, *lines = (dataset / "labelmap.txt").read_text(encoding="utf-8").splitlines()
+    assert head == "# label:color_rgb:parts:actions"
+    assert lines == [
+        "background:0,0,0::",
+        "cup/../../etc:128,0,0::",
+        'new\ufffdline <&"]]> \ufffd ü😀:0,128,0::',
+        "z" * 300 + ":128,128,0::",
+    ]
+    with Image.open(dataset / "SegmentationClass" / "000000.png") as image:
+        # the first category's ring, then background
+        assert [image.convert("RGB").getpixel(at) for at in ((3, 3), (6, 6))] == [(128, 0, 0), (0, 0, 0)]
+
+
+def test_label_map_has_no_colours_where_the_pngs_have_none(make_dataset):
+    categories = tuple(Category(3 * i, f"c:{i}" if i < 2 else f"#{i}") for i in range(1, 301))
+    dataset = make_dataset("voc", samples=[make_sample(0, [])], categories=categories)
+    lines = (dataset / "labelmap.txt").read_text(encoding="utf-8").splitlines()
+    assert (
+        lines[1:3] == ["background:::", "c\ufffd1:::"] and lines[-1] == "\ufffd300:::" and len(lines) == 302
+    )
+
+
+def test_image_sets_are_those_that_readers_ask_for(make_dataset):
+    dataset = make_dataset("voc")
+    names = [f"{number:06d}" for number in range(5)]
+    for path in ("Main/train", "Main/trainval", "Segmentation/train", "Segmentation/trainval"):
+        assert (dataset / "ImageSets" / f"{path}.txt").read_text().split() == names
+
+
+def test_xml_is_a_tag_a_line(make_dataset):
+    lines = (make_dataset("voc") / "Annotations" / "000004.xml").read_text(encoding="utf-8").splitlines()
+    assert lines[:6] == ['<?xml version="1.0" encoding="UTF-8"?>', "<annotation>",
+                         "\t<folder>VOC2012</folder>", "\t<filename>000004.jpg</filename>", "\t<source>",
+                         "\t\t<database>xpaste_ray</database>"]  # fmt: skip
+    first = lines.index("\t<object>")
+    assert lines[first + 6 : first + 12] == [
+        "\t\t<bndbox>", "\t\t\t<xmin>2</xmin>", "\t\t\t<ymin>4</ymin>", "\t\t\t<xmax>8</xmax>",
+        "\t\t\t<ymax>4</ymax>", "\t\t</bndbox>",
+    ]  # fmt: skip
+    assert lines[-1] == "</annotation>"

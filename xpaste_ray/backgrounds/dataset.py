@@ -6,7 +6,7 @@ import mmap
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -55,38 +55,88 @@ class DatasetSource(ImageFiles):
         return Catalogue(items, parsed.categories, parsed.is_lvis, rejected)
 
     def _path_of(self, name: str) -> str:
-        return PurePosixPath(name).name if self.by_last_part else name
+        return path_in_root(name, self.by_last_part)
 
 
 def open_dataset(annotations: Path, images: Path | None = None) -> DatasetSource:
-    """The source for an annotation file.
+    """The source for an annotation file, with its images where `find_images` finds them.
 
-    images: the folder of the images; without it they are sought where COCO, LVIS and labelling tools
-    put them: in `images/` beside the file or above it, beside the file itself, and in a folder called
-    as the file is (annotations/instances_train2017.json and train2017/). ConfigError names the places
-    if none of the first images is in any.
+    ConfigError names the places if none of the first images is in any.
     """
-    names = _first_names(annotations)
-    roots = [images] if images else _usual_roots(annotations)
-    best, hits = None, 0
-    for by_last_part, root in itertools.product((False, True), roots):
-        source = DatasetSource(annotations, root, by_last_part)
-        found = sum((root / source._path_of(name)).is_file() for name in names)
-        if found > hits:
-            best, hits = source, found
-    if best is None:
-        tried = ", ".join(str(root) for root in roots)
-        raise ConfigError(
-            f"backgrounds: none of the first images of {annotations} is in {tried}: "
-            "say where they are (--images DIR)"
-        )
-    return best
+    roots = image_roots(annotations, images)
+    found = find_images(roots, _first_names(annotations))
+    if found is None:
+        raise ConfigError(f"backgrounds: {not_found_in(roots, annotations)}")
+    root, by_last_part = found
+    return DatasetSource(annotations, root, by_last_part)
 
 
-def _usual_roots(annotations: Path) -> list[Path]:
+def annotation_file(folder: Path) -> Path | None:
+    """The COCO or LVIS file of a folder: `annotations.json` beside `images/`, or in `annotations/`.
+
+    ConfigError if it has several.
+    """
+    if (folder / "annotations.json").is_file() and (folder / "images").is_dir():
+        return folder / "annotations.json"
+    found = sorted(
+        path
+        for pattern in ("instances_*.json", "lvis_*.json")
+        for path in folder.glob(f"annotations/{pattern}")
+    )
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise ConfigError(f"{folder} has several annotation files ({names}): give one of them")
+    return found[0] if found else None
+
+
+def image_roots(annotations: Path, images: Path | None = None) -> list[Path]:
+    """Where the images of an annotation file may be: in `images`, or else in the usual places.
+
+    COCO, LVIS and labelling tools put them in `images/` beside the file or above it, beside the file
+    itself, and in a folder called as the file is (annotations/instances_train2017.json and train2017/).
+    """
+    if images:
+        return [images]
     beside, above = annotations.parent, annotations.resolve().parent.parent
     split = re.sub(r"^(instances|lvis_v\d+(\.\d+)?|person_keypoints)_", "", annotations.stem)
     return [beside / "images", beside, above / split, above / "images" / split, above / "images", above]
+
+
+def find_images(roots: list[Path], names: Iterable[str]) -> tuple[Path, bool] | None:
+    """The root that has most of the first names, and whether it has them without their folders.
+
+    None if no root has any.
+    """
+    first = list(itertools.islice(filter(is_inside, names), _NAMES_LOOKED_AT))
+    best, hits = None, 0
+    for by_last_part, root in itertools.product((False, True), roots):
+        found = sum((root / path_in_root(name, by_last_part)).is_file() for name in first)
+        if found > hits:
+            best, hits = (root, by_last_part), found
+    return best
+
+
+def not_found_in(roots: list[Path], annotations: Path) -> str:
+    """What to say when `find_images` finds nothing."""
+    tried = ", ".join(str(root) for root in roots)
+    return f"none of the first images of {annotations} is in {tried}: say where they are (--images DIR)"
+
+
+def path_in_root(name: str, by_last_part: bool) -> str:
+    return PurePosixPath(name).name if by_last_part else name
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name stays in its folder, whatever the dataset's author had in mind."""
+    return not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
+
+
+def name_of_image(entry: dict[str, Any]) -> str | None:
+    """COCO's `file_name`, or the end of LVIS's `coco_url`; None without either."""
+    if isinstance(entry.get("file_name"), str):
+        name: str = entry["file_name"]
+        return name
+    return _name_in_url(entry["coco_url"]) if isinstance(entry.get("coco_url"), str) else None
 
 
 def _first_names(annotations: Path) -> list[str]:
@@ -101,17 +151,12 @@ def _first_names(annotations: Path) -> list[str]:
     names = [value for value in values if "://" not in value] or [_name_in_url(value) for value in values]
     if not names:
         raise ConfigError(f"backgrounds: {annotations} names no images: give a COCO or LVIS file")
-    return [name for name in names if _is_inside(name)][:_NAMES_LOOKED_AT]
+    return names
 
 
 def _name_in_url(url: str) -> str:
     """LVIS: http://images.cocodataset.org/train2017/000000000009.jpg -> train2017/000000000009.jpg."""
     return "/".join(url.split("/")[-2:])
-
-
-def _is_inside(name: str) -> bool:
-    """Whether a name stays in its folder, whatever the dataset's author had in mind."""
-    return not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
 
 
 class _Parsed:
@@ -175,7 +220,7 @@ class _Parsed:
         columns: dict[str, Any] = {
             "id": names,
             # an unsafe name leads nowhere: the image counts as missing
-            "path": [path_of(name) if _is_inside(name) else "" for name in names],
+            "path": [path_of(name) if is_inside(name) else "" for name in names],
             "image_id": [image["id"] for image in self.images],
             "height": [image.get("height") for image in self.images],
             "width": [image.get("width") for image in self.images],
@@ -185,12 +230,12 @@ class _Parsed:
         return columns
 
     def _name(self, image: dict[str, Any]) -> str:
-        if isinstance(image.get("file_name"), str):
-            name: str = image["file_name"]
-            return name
-        if isinstance(image.get("coco_url"), str):
-            return _name_in_url(image["coco_url"])
-        raise ConfigError(f"backgrounds: {self.path}: image {image['id']} has no file_name and no coco_url")
+        name = name_of_image(image)
+        if name is None:
+            raise ConfigError(
+                f"backgrounds: {self.path}: image {image['id']} has no file_name and no coco_url"
+            )
+        return name
 
     def _read(self) -> None:
         # Latin-1 makes every byte a character: places in the text are places in the file.

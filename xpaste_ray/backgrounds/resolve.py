@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from xpaste_ray.backgrounds.dataset import open_dataset
+from xpaste_ray.backgrounds.dataset import annotation_file, open_dataset
 from xpaste_ray.backgrounds.parquet import has_parquet, open_parquet
 from xpaste_ray.backgrounds.sources import FolderSource, Source, list_images, parse_colours
+from xpaste_ray.backgrounds.unread import refuse_unread_labels
 from xpaste_ray.errors import ConfigError
 
 _EMBEDDED_PHOTOS = Path(__file__).resolve().parent.parent / "embedded" / "photos"
@@ -21,7 +22,8 @@ def resolve_source(text: str | Path, images: Path | None = None, column: str | N
     - a Parquet file, or a folder of them. `column` names the one with the images.
     - any other folder: its images, without annotations.
 
-    ConfigError if there is no such thing, or if it could be two.
+    ConfigError if there is no such thing, if it could be two, or if it is a dataset in another form,
+    whose labels would be lost.
     """
     if text == "embedded:photos":
         return FolderSource(_EMBEDDED_PHOTOS)
@@ -40,9 +42,10 @@ def resolve_source(text: str | Path, images: Path | None = None, column: str | N
         raise ConfigError(
             f"backgrounds: {text} is not a folder, a COCO or LVIS file (.json), a Parquet file or a colour"
         )
-    annotations = _annotation_file(path)
+    annotations = annotation_file(path)
     if annotations:
         return open_dataset(annotations, images)
+    refuse_unread_labels(path)
     if images is not None:
         raise ConfigError(f"--images goes with an annotation file, and {path} has none")
     if not has_parquet(path):
@@ -50,17 +53,3 @@ def resolve_source(text: str | Path, images: Path | None = None, column: str | N
     if list_images(path):
         raise ConfigError(f"backgrounds: {path} holds both images and Parquet files: give one kind")
     return open_parquet(path, column)
-
-
-def _annotation_file(folder: Path) -> Path | None:
-    if (folder / "annotations.json").is_file() and (folder / "images").is_dir():
-        return folder / "annotations.json"
-    found = sorted(
-        path
-        for pattern in ("instances_*.json", "lvis_*.json")
-        for path in folder.glob(f"annotations/{pattern}")
-    )
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise ConfigError(f"backgrounds: {folder} has several annotation files ({names}): give one of them")
-    return found[0] if found else None

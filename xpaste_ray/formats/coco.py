@@ -72,6 +72,11 @@ def annotation_entries(sample: Sample, polygons: Polygons | None) -> list[Entry]
     return [annotation_entry(sample.index + 1, annotation, rings) for annotation, rings in pairs]
 
 
+def category_entries(spec: DatasetSpec) -> list[Entry]:
+    """With the `supercategory` that COCO's own library asks every category for; ours have none."""
+    return [entry | {"supercategory": "none"} for entry in categories_to_json(spec)]
+
+
 @contextmanager
 def entry_file(target: Path, head: Entry, tail: Callable[[], Entry]) -> Iterator[Callable[..., None]]:
     """Stream a COCO-like JSON file: hands out add(image entry, annotation entries), which numbers these.
@@ -112,7 +117,7 @@ def _compact(value: Entry) -> str:
 @contextmanager
 def finish(folder: Path, spec: DatasetSpec) -> Iterator[Add]:
     head = {"info": dict(spec.info), "licenses": []}
-    with entry_file(folder / ANNOTATIONS, head, lambda: {"categories": categories_to_json(spec)}) as add:
+    with entry_file(folder / ANNOTATIONS, head, lambda: {"categories": category_entries(spec)}) as add:
         yield lambda sample, polygons: add(image_entry(sample, spec), annotation_entries(sample, polygons))
 
 
@@ -122,7 +127,7 @@ def check(folder: Path, spec: DatasetSpec, fragments: Iterable[tuple[Shard, Frag
         for _, fragment in fragments
         for sample, polygons in zip_longest(fragment.samples, fragment.polygons or ())
     )
-    yield from check_entries(folder / ANNOTATIONS, expected, lambda: categories_to_json(spec))
+    yield from check_entries(folder / ANNOTATIONS, expected, lambda: category_entries(spec))
 
 
 def check_entries(
@@ -131,15 +136,18 @@ def check_entries(
     """Compare a COCO-like file with the entries that it should have; `categories` is asked for last."""
     try:
         value = read_json(path)
-        found_images = _by_id(value["images"])
-        found_annotations = _by_id(value["annotations"])
-        found_categories = value["categories"]
     except FileNotFoundError:
         yield Finding(rule="file_missing", text=f"{path.name} is missing")
         return
-    except (ConfigError, KeyError, TypeError) as error:
-        yield Finding(rule="file_damaged", text=f"{path.name}: {error}")
+    except ConfigError:
+        yield Finding(rule="file_damaged", text=f"{path.name} is not a JSON object: it is cut off or edited")
         return
+    for key in ("images", "annotations", "categories"):
+        if not _is_list_of_entries(value.get(key)):
+            text = f"{path.name} has no list {key!r} whose entries all have an id"
+            yield Finding(rule="file_damaged", text=text)
+            return
+    found_images, found_annotations = _by_id(value["images"]), _by_id(value["annotations"])
     if len(found_images) < len(value["images"]):
         yield Finding(rule="image_id_twice", text=f"{path.name} has an image id more than once")
     if len(found_annotations) < len(value["annotations"]):
@@ -155,15 +163,21 @@ def check_entries(
                 path.name, {"id": annotation_id} | entry, found, image["id"], annotation_id
             )
     for image_id in found_images:
-        text = f"{path.name} has image {image_id}, the fragments do not"
+        text = f"{path.name} has image {image_id}, which the dataset does not have"
         yield Finding(rule="entry_stray", text=text, image_id=image_id)
     for annotation_id, entry in found_annotations.items():
-        text = f"{path.name} has annotation {annotation_id}, the fragments do not"
+        text = f"{path.name} has annotation {annotation_id}, which the dataset does not have"
         yield Finding(
             rule="entry_stray", text=text, image_id=entry.get("image_id"), annotation_id=annotation_id
         )
-    if found_categories != categories():
+    if value["categories"] != categories():
         yield Finding(rule="categories_differ", text=f"{path.name} has other categories than dataset.json")
+
+
+def _is_list_of_entries(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and isinstance(entry.get("id"), int | str) for entry in value
+    )
 
 
 def _by_id(entries: list[Entry]) -> dict[Any, Entry]:
@@ -178,7 +192,7 @@ def _difference(
         rule, text = "entry_missing", f"{name} lacks {what}"
     elif found != expected:
         keys = sorted(key for key in {*expected, *found} if expected.get(key) != found.get(key))
-        rule, text = "entry_differs", f"{name}: {what} differs from its fragment in {', '.join(keys)}"
+        rule, text = "entry_differs", f"{name}: {what} was changed after it was written ({', '.join(keys)})"
     else:
         return
     yield Finding(rule=rule, text=text, image_id=image_id, annotation_id=annotation_id)

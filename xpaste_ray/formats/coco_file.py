@@ -11,6 +11,14 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from xpaste_ray.backgrounds.dataset import (
+    find_images,
+    image_roots,
+    is_inside,
+    name_of_image,
+    not_found_in,
+    path_in_root,
+)
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats.findings import Finding, Progress, Report, Severity
 from xpaste_ray.formats.rules import broken_box, broken_lists, broken_polygons, broken_rle, check_image
@@ -40,9 +48,12 @@ def check_file(file: Path, image_folder: Path | None, report: Report, progress: 
             annotated[image_id].add(_id(annotation, "category_id"))
         for severity, rule, text in _broken_annotation(annotation, sizes_hw, category_ids):
             report.add([_finding(rule, text, image_id, _id(annotation), severity)])
-    folder = image_folder or _find_images(file, images)
+    roots = image_roots(file, image_folder)
+    found = find_images(roots, filter(None, map(name_of_image, images)))
+    if images and found is None:
+        report.remedies.append(not_found_in(roots, file))
     for image in images:
-        report.add(_check_image(image, folder))
+        report.add(_check_image(image, *(found or (roots[0], False))))
         lists = image.get("neg_category_ids") or (), image.get("not_exhaustive_category_ids") or ()
         for rule, text in broken_lists(*lists, annotated[_id(image)], category_ids):
             report.add([_finding(rule, text, _id(image))])
@@ -91,29 +102,16 @@ def _size_hw(image: Entry) -> tuple[int, int] | None:
     return None
 
 
-def _file_name(image: Entry) -> str | None:
-    """COCO's `file_name`, or the last part of LVIS's `coco_url`."""
-    name = image.get("file_name") or str(image.get("coco_url", "")).rpartition("/")[2]
-    return name if isinstance(name, str) and name else None
-
-
-def _find_images(file: Path, images: list[Entry]) -> Path:
-    """`images` beside the file, the file's folder or the one above it: where the first image lies."""
-    candidates = (file.parent / "images", file.parent, file.parent.parent / "images", file.parent.parent)
-    name = _file_name(images[0]) if images else None
-    return next((folder for folder in candidates if name and (folder / name).is_file()), candidates[0])
-
-
-def _check_image(image: Entry, folder: Path) -> Iterator[Finding]:
-    image_id, name, size_hw = _id(image), _file_name(image), _size_hw(image)
+def _check_image(image: Entry, root: Path, by_last_part: bool) -> Iterator[Finding]:
+    image_id, name, size_hw = _id(image), name_of_image(image), _size_hw(image)
     if size_hw is None:
         yield _finding("image_size", "image has no height and width above 0", image_id)
-    if name is None:
+    if not name:
         yield _finding("image_missing", "image has no file name", image_id)
-    elif not (folder / name).resolve().is_relative_to(folder.resolve()):
+    elif not is_inside(name):
         yield _finding("image_missing", f"{name!r} leaves the folder of the images", image_id)
     elif size_hw is not None:
-        yield from check_image(folder / name, name, image_id, size_hw)
+        yield from check_image(root / path_in_root(name, by_last_part), name, image_id, size_hw)
 
 
 def _broken_annotation(
@@ -143,8 +141,8 @@ def _broken_mask(
     if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
         try:
             segmentation = _compressed(segmentation)
-        except (KeyError, ValueError, TypeError) as error:
-            yield "error", "rle_damaged", f"mask is not RLE ({error})"
+        except ValueError as error:
+            yield "error", "rle_damaged", f"mask is not RLE: {error}"
             return
     broken = broken_polygons(segmentation, size_hw) if polygons else broken_rle(segmentation, size_hw)
     if broken:
@@ -173,7 +171,10 @@ def _corners(box_xywh: Any) -> tuple[float, float, float, float]:
 
 def _compressed(rle: Entry) -> Entry:
     """Uncompressed RLE, checked and compressed; ValueError if its runs are not those of its size."""
-    (height, width), counts = rle["size"], rle["counts"]
+    size, counts = rle.get("size"), rle["counts"]
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        raise ValueError("it has no size (height, width)")
+    height, width = size
     if not all(isinstance(run, int) and run >= 0 for run in counts) or sum(counts) != height * width:
         raise ValueError(f"its runs do not add up to {height} x {width} pixels")
     compressed = coco_mask.frPyObjects(rle, height, width)

@@ -132,10 +132,20 @@ def has_spec(dataset: Path, spec: DatasetSpec) -> bool:
     return bool(found == json.loads(json.dumps(spec_to_json(spec))))
 
 
+def refuse_relative_of_dataset(folder: Path) -> None:
+    """ConfigError that names the dataset if a folder is a run that holds one, or a part of one."""
+    if (folder / "dataset" / SPEC_FILE).is_file():
+        raise ConfigError(f"{folder} is a run: give its dataset, {folder / 'dataset'}")
+    parent = folder.absolute().parent
+    if folder.is_dir() and folder.name in FORMAT_NAMES and (parent / SPEC_FILE).is_file():
+        raise ConfigError(f"{folder} is one of the formats of a dataset: give the dataset, {folder.parent}")
+
+
 def read_spec(dataset: Path) -> DatasetSpec:
     """A finished dataset's description; ConfigError if the folder is no such dataset."""
     path = dataset / SPEC_FILE
     if not path.is_file():
+        refuse_relative_of_dataset(dataset)
         raise ConfigError(
             f"{dataset} is not a finished dataset (it has no {SPEC_FILE}): give the folder that was composed "
             "or converted, and if that was interrupted, run the same command again first"

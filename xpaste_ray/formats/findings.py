@@ -36,12 +36,16 @@ KEPT_A_RULE = 100
 
 @dataclass(slots=True)
 class Report:
-    """What was checked and what was found: `counts` has every finding by (severity, rule)."""
+    """What was checked and what was found: `counts` has every finding by (severity, rule).
+
+    `remedies`: what to do about the errors, a line each.
+    """
 
     images: int = 0
     annotations: int = 0
     findings: list[Finding] = field(default_factory=list)
     counts: Counter[tuple[Severity, str]] = field(default_factory=Counter)
+    remedies: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> int:

@@ -3,7 +3,8 @@
 data/part-00000000-00000024.parquet   image<bytes, path>, height, width, ..., objects: list<struct>
 categories.json                       what the category ids mean
 
-`image` has the layout of Hugging Face `datasets`: `dataset.cast_column("image", Image())` decodes it.
+`image` has the layout of Hugging Face `datasets`, and the files name their columns' features as that
+library does: `datasets.load_dataset(folder, data_dir="data")` decodes the images.
 `provenance` is JSON text, because its keys differ from source to source.
 """
 
@@ -44,7 +45,7 @@ _OBJECT = pa.struct(
         ("provenance", pa.string()),
     ]
 )
-SCHEMA = pa.schema(
+_COLUMNS = pa.schema(
     [
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         ("image_id", pa.int64()),
@@ -56,6 +57,25 @@ SCHEMA = pa.schema(
         ("objects", pa.list_(_OBJECT)),
     ]
 )
+
+
+def _feature(kind: pa.DataType) -> Any:
+    """A column's type as Hugging Face `datasets` writes it (`Features.to_dict`)."""
+    if pa.types.is_struct(kind):
+        return {field.name: _feature(field.type) for field in kind}
+    if pa.types.is_list(kind):
+        inner = _feature(kind.value_type)
+        # a Sequence of a struct would be a struct of lists
+        return [inner] if pa.types.is_struct(kind.value_type) else {"feature": inner, "_type": "Sequence"}
+    dtype = "float64" if pa.types.is_float64(kind) else str(kind)  # pyarrow calls it double
+    return {"dtype": dtype, "_type": "Value"}
+
+
+def _features() -> dict[str, Any]:
+    return {field.name: _feature(field.type) for field in _COLUMNS} | {"image": {"_type": "Image"}}
+
+
+SCHEMA = _COLUMNS.with_metadata({"huggingface": json.dumps({"info": {"features": _features()}})})
 
 
 def part_name(shard: Shard) -> str:
@@ -144,14 +164,14 @@ def _check_part(path: Path, fragment: Fragment, spec: DatasetSpec) -> Iterator[F
         )
         return
     if found.schema != SCHEMA or found.num_rows != len(fragment.samples):
-        yield Finding(rule="entry_missing", text=f"{path.name} has other columns or rows than its fragment")
+        yield Finding(rule="entry_missing", text=f"{path.name} has other columns or rows than were written")
         return
     for row, sample in zip(found.to_pylist(), fragment.samples, strict=True):
         image = (row["image"] or {}).get("bytes") or b""
         name = image_name(sample.index, spec.encoding)
         yield from check_sample_image(image, f"{path.name}:{name}", sample)
         if row != _table([sample], [image], spec).to_pylist()[0]:
-            text = f"{path.name}: the row of sample {sample.index} differs from its fragment"
+            text = f"{path.name}: the row of sample {sample.index} was changed after it was written"
             yield Finding(rule="entry_differs", text=text, image_id=sample.index + 1)
 
 

@@ -14,7 +14,9 @@ def rle_runs(counts: str | bytes) -> np.ndarray:
     more follow, bit 4 of the last group is the sign. From the fourth run on, the number is the
     difference to the run before the last. Source: rleFrString in COCO's maskApi.c.
     """
-    text = counts.encode("ascii") if isinstance(counts, str) else counts
+    text = (
+        counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
+    )  # what is not ASCII is foreign below
     codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
         raise ValueError("counts are empty, cut off or have foreign characters")

@@ -125,11 +125,18 @@ def broken_rle(segmentation: Any, size_hw: tuple[int, int]) -> Broken | None:
 
     Looked at before COCO's library is: it is written in C and takes what it is given.
     """
+    if segmentation is None:
+        return "rle_damaged", "mask is missing (there is no segmentation)"
+    if not isinstance(segmentation, dict):
+        return "rle_damaged", "mask is neither a list of polygons nor RLE with size and counts"
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not isinstance(size, list | tuple) or not isinstance(counts, str | bytes):
+        return "rle_damaged", "mask has no size (height, width) or no counts"
     try:
-        size, counts = list(segmentation["size"]), segmentation["counts"]
         runs = rle_runs(counts)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return "rle_damaged", f"mask is not compressed RLE ({type(error).__name__}: {error})"
+    except ValueError as error:
+        return "rle_damaged", f"mask is not compressed RLE: {error}"
+    size = list(size)
     if size != list(size_hw):
         return "rle_size", f"mask is {size}, the image is {list(size_hw)} (height, width)"
     if runs.min(initial=0) < 0 or int(runs.sum()) != size[0] * size[1]:
@@ -196,11 +203,15 @@ def broken_lists(
     negative: Sequence[int], not_exhaustive: Sequence[int], annotated: set[int], category_ids: set[int]
 ) -> Iterator[Broken]:
     """LVIS's lists: what is verified absent is not annotated, and both name known categories."""
-    wrong = sorted(annotated.intersection(negative))
-    if wrong:
-        yield "neg_category_annotated", f"categories {wrong} are annotated and in neg_category_ids"
     lists = {"neg_category_ids": negative, "not_exhaustive_category_ids": not_exhaustive}
     for name, ids in lists.items():
-        unknown = sorted(set(ids) - category_ids)
+        if not isinstance(ids, list | tuple) or not all(isinstance(one, int | str) for one in ids):
+            yield "list_damaged", f"{name} is not a list of category ids"
+            return
+    wrong = sorted(annotated.intersection(negative), key=str)
+    if wrong:
+        yield "neg_category_annotated", f"categories {wrong} are annotated and in neg_category_ids"
+    for name, ids in lists.items():
+        unknown = sorted(set(ids) - category_ids, key=str)
         if unknown:
             yield "category_unknown", f"{name} has {unknown}, which are not in the dataset's list"

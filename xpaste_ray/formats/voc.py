@@ -4,12 +4,14 @@ JPEGImages/000000.jpg           (or .webp, .png: VOC's own readers want .jpg)
 Annotations/000000.xml          boxes are 1-based and include their last pixel
 SegmentationObject/000000.png   k on the pixels of the XML's k-th object
 SegmentationClass/000000.png    the category's position in the dataset's list + 1
-ImageSets/{Main,Segmentation}/train.txt
+ImageSets/{Main,Segmentation}/{train,trainval}.txt
+labelmap.txt                    name:r,g,b:: of each value of SegmentationClass from 0 on, as CVAT writes it
 
 0 is background and 255 void: crowds become void, as far as no object covers them, and are no objects.
 Values that do not fit below 255 (an image with more than 254 objects, a dataset with more than 254
 categories) make that PNG 16-bit greyscale, with void 65535. Where masks overlap, the later object is on
-top. Characters that XML cannot hold become U+FFFD.
+top. Characters that XML, or a line of the label map, cannot hold become U+FFFD. A 16-bit PNG has no
+colours, and neither has its label map.
 
 `truncated`: the box touches the image's border, so the object may go on beyond it; nothing better is known
 of objects that were there before. `occluded`: something covers a part of it. After VOC's own elements of
@@ -41,9 +43,16 @@ from xpaste_ray.runs import write_whole
 from xpaste_ray.samples import Annotation, Sample
 
 IMAGES, XML, OBJECTS, CLASSES = "JPEGImages", "Annotations", "SegmentationObject", "SegmentationClass"
-IMAGE_SETS = ("Main", "Segmentation")
+LABEL_MAP = "labelmap.txt"
+IMAGE_SETS = tuple(
+    f"ImageSets/{part}/{name}.txt" for part in ("Main", "Segmentation") for name in ("train", "trainval")
+)
+
+Tag = tuple[str, Any]
+"""An element of XML: its name, and its text or the list of the elements in it."""
 
 _MOST_IN_8_BITS = 254
+_NOT_IN_A_LINE = re.compile("^#|[:\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -125,43 +134,53 @@ def voc_colours() -> bytes:
 
 
 def annotation_xml(sample: Sample, class_of: dict[int, int], spec: DatasetSpec) -> str:
-    objects = "".join(
-        _object_xml(annotation, spec.categories[class_of[annotation.category_id] - 1].name)
-        for annotation in _objects(sample)
-    )
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<annotation>\n'
-        f"<folder>VOC2012</folder>\n<filename>{image_name(sample.index, spec.encoding)}</filename>\n"
-        f"<source><database>xpaste_ray</database>"
-        f"<background_id>{_text(sample.background_id)}</background_id></source>\n"
-        f"<size><width>{sample.width}</width><height>{sample.height}</height><depth>3</depth></size>\n"
-        f"<segmented>1</segmented>\n{objects}</annotation>\n"
-    )
+    """Indented with tabs, a tag a line, as VOC's own files are: some readers go by lines."""
+    tags: list[Tag] = [
+        ("folder", "VOC2012"),
+        ("filename", image_name(sample.index, spec.encoding)),
+        ("source", [("database", "xpaste_ray"), ("background_id", sample.background_id)]),
+        ("size", [("width", sample.width), ("height", sample.height), ("depth", 3)]),
+        ("segmented", 1),
+    ]
+    for annotation in _objects(sample):
+        name = spec.categories[class_of[annotation.category_id] - 1].name
+        tags.append(("object", _object_tags(annotation, name)))
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + "".join(_lines(("annotation", tags), ""))
 
 
-def _object_xml(annotation: Annotation, name: str) -> str:
+def _lines(tag: Tag, indent: str) -> Iterator[str]:
+    name, value = tag
+    if not isinstance(value, list):
+        yield f"{indent}<{name}>{_text(str(value))}</{name}>\n"
+        return
+    yield f"{indent}<{name}>\n"
+    for inner in value:
+        yield from _lines(inner, indent + "\t")
+    yield f"{indent}</{name}>\n"
+
+
+def _object_tags(annotation: Annotation, name: str) -> list[Tag]:
     left, top, width, height = annotation.bbox
-    elements: dict[str, Any] = {
-        "category_id": annotation.category_id,
-        "origin": annotation.origin,
-        "source_id": _text(annotation.source_id),
-        "visible_fraction": annotation.visible_fraction,
-        "z_order": annotation.z_order,
-    }
+    tags: list[Tag] = [
+        ("name", name),
+        ("pose", "Unspecified"),
+        ("truncated", int(_touches_border(annotation))),
+        ("occluded", int(annotation.visible_fraction < 1)),
+        ("difficult", 0),
+        ("bndbox", [("xmin", left + 1), ("ymin", top + 1), ("xmax", left + width), ("ymax", top + height)]),
+        ("category_id", annotation.category_id),
+        ("origin", annotation.origin),
+        ("source_id", annotation.source_id),
+        ("visible_fraction", annotation.visible_fraction),
+        ("z_order", annotation.z_order),
+    ]
     origin = told_origin(annotation)
     if "instance_id" in origin:
-        elements["instance_id"] = _text(origin["instance_id"])
+        tags.append(("instance_id", origin["instance_id"]))
     for key, value in (("provenance", origin.get("provenance")), ("amodal", annotation.amodal)):
         if value is not None:
-            elements[key] = _text(json.dumps(value))
-    ours = "".join(f"<{key}>{value}</{key}>" for key, value in elements.items())
-    return (
-        f"<object><name>{_text(name)}</name><pose>Unspecified</pose>"
-        f"<truncated>{int(_touches_border(annotation))}</truncated>"
-        f"<occluded>{int(annotation.visible_fraction < 1)}</occluded><difficult>0</difficult>"
-        f"<bndbox><xmin>{left + 1}</xmin><ymin>{top + 1}</ymin>"
-        f"<xmax>{left + width}</xmax><ymax>{top + height}</ymax></bndbox>{ours}</object>\n"
-    )
+            tags.append((key, json.dumps(value)))
+    return tags
 
 
 def _touches_border(annotation: Annotation) -> bool:
@@ -191,20 +210,35 @@ def _image_set(spec: DatasetSpec) -> bytes:
     return "".join(f"{sample_name(index)}\n" for index in range(spec.count)).encode()
 
 
+def label_map(spec: DatasetSpec) -> bytes:
+    """What the values of SegmentationClass mean, a line each from 0 on."""
+    names = ["background", *(_NOT_IN_A_LINE.sub("\ufffd", category.name) for category in spec.categories)]
+    colours = np.frombuffer(voc_colours(), np.uint8).reshape(256, 3).tolist()
+    wide = len(spec.categories) > _MOST_IN_8_BITS
+    lines = ["# label:color_rgb:parts:actions"]
+    for value, name in enumerate(names):
+        lines.append(f"{name}:{'' if wide else ','.join(map(str, colours[value]))}::")
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
 @contextmanager
 def finish(folder: Path, spec: DatasetSpec) -> Iterator[Add]:
     yield lambda sample, polygons: None
+    write_whole(folder / LABEL_MAP, label_map(spec))
     for name in IMAGE_SETS:
-        write_whole(folder / "ImageSets" / name / "train.txt", _image_set(spec))
+        write_whole(folder / name, _image_set(spec))
 
 
 def check(folder: Path, spec: DatasetSpec, fragments: Iterable[tuple[Shard, Fragment]]) -> Iterator[Finding]:
     for name in IMAGE_SETS:
-        path = folder / "ImageSets" / name / "train.txt"
-        if not path.is_file():
-            yield Finding(rule="file_missing", text=f"ImageSets/{name}/train.txt is missing")
-        elif path.read_bytes() != _image_set(spec):
-            yield Finding(rule="image_set_differs", text=f"ImageSets/{name}/train.txt lists other images")
+        if not (folder / name).is_file():
+            yield Finding(rule="file_missing", text=f"{name} is missing")
+        elif (folder / name).read_bytes() != _image_set(spec):
+            yield Finding(rule="image_set_differs", text=f"{name} lists other images")
+    if not (folder / LABEL_MAP).is_file():
+        yield Finding(rule="file_missing", text=f"{LABEL_MAP} is missing")
+    elif (folder / LABEL_MAP).read_bytes() != label_map(spec):
+        yield Finding(rule="categories_differ", text=f"{LABEL_MAP} has other names than dataset.json")
     class_of, names = _class_of(spec), set()
     for _, fragment in fragments:
         for sample in fragment.samples:
@@ -229,11 +263,12 @@ def _check_xml(
         yield Finding(rule="file_damaged", text=text, image_id=sample.index + 1)
         return
     expected = ElementTree.fromstring(annotation_xml(sample, class_of, spec).encode())
-    if len(found.findall("object")) != len(expected.findall("object")):
-        text = f"{XML}/{path.name} has other objects than its fragment"
+    objects = len(found.findall("object")), len(expected.findall("object"))
+    if objects[0] != objects[1]:
+        text = f"{XML}/{path.name} has {objects[0]} objects, it was written with {objects[1]}"
         yield Finding(rule="label_count", text=text, image_id=sample.index + 1)
     elif _values(found) != _values(expected):
-        text = f"{XML}/{path.name} differs from its fragment"
+        text = f"{XML}/{path.name} was changed after it was written"
         yield Finding(rule="entry_differs", text=text, image_id=sample.index + 1)
 
 
@@ -255,7 +290,7 @@ def _check_pngs(folder: Path, sample: Sample, class_of: dict[int, int]) -> Itera
             continue
         if found.dtype != expected.dtype or not np.array_equal(found, expected):
             ids = sorted(set(np.unique(expected).tolist()) ^ set(np.unique(found).tolist()))
-            what = f"has other values than its fragment ({ids[:5]})" if ids else "differs from its fragment"
+            what = "was changed after it was written" + (f" (values {ids[:5]})" if ids else "")
             yield Finding(
                 rule="label_map_differs", text=f"{part}/{path.name} {what}", image_id=sample.index + 1
             )

@@ -112,9 +112,13 @@ def _check_tar(path: Path, fragment: Fragment, spec: DatasetSpec) -> Iterator[Fi
             continue
         yield from check_sample_image(image, name, sample)
         if not _is_record(text, record(sample, spec)):
-            yield Finding(rule="entry_differs", text=f"{name}: its JSON differs", image_id=image_id)
+            yield Finding(
+                rule="entry_differs",
+                text=f"{name}: its JSON was changed after it was written",
+                image_id=image_id,
+            )
     for name in members:
-        yield Finding(rule="entry_stray", text=f"{path.name} has {name}, the fragment does not")
+        yield Finding(rule="entry_stray", text=f"{path.name} has {name}, which does not belong to it")
 
 
 def _is_record(text: bytes, expected: dict[str, Any]) -> bool:

@@ -117,10 +117,18 @@ def _check_labels(path: Path, sample: Sample, class_of: dict[int, int]) -> Itera
         return  # named with the other missing files
     image_id, objects = sample.index + 1, _objects(sample)
     try:
-        lines = [_parse_line(line) for line in path.read_text(encoding="ascii").splitlines()]
-    except ValueError as error:
-        yield Finding(rule="file_damaged", text=f"{path.name}: {error}", image_id=image_id)
+        texts = path.read_text(encoding="ascii").splitlines()
+    except ValueError:
+        yield Finding(rule="file_damaged", text=f"{path.name} is not plain text", image_id=image_id)
         return
+    lines = []
+    for number, text in enumerate(texts, 1):
+        try:
+            lines.append(_parse_line(text))
+        except ValueError:
+            text = f"{path.name} line {number} is not a class number and pairs of x and y"
+            yield Finding(rule="file_damaged", text=text, image_id=image_id)
+            return
     if len(lines) != len(objects):
         text = f"{path.name} has {len(lines)} lines for {len(objects)} objects"
         yield Finding(rule="label_count", text=text, image_id=image_id)
@@ -138,6 +146,7 @@ def _check_labels(path: Path, sample: Sample, class_of: dict[int, int]) -> Itera
 
 
 def _parse_line(line: str) -> tuple[int, np.ndarray]:
+    """The class and (points, 2). ValueError if the line is something else."""
     class_index, *coordinates = line.split()
     return int(class_index), np.array(coordinates, dtype=np.float64).reshape(-1, 2)
 
