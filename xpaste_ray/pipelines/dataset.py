@@ -27,9 +27,10 @@ def open_job(settings: DatasetSettings, pool: Path, plans: Path | None = None) -
     if planned:
         theirs = {"count": planned.count, "samples_per_shard": planned.samples_per_shard}
         compose = compose.model_copy(update=theirs)
-    backgrounds = open_backgrounds(settings)
-    opened = open_pool(pool).in_vocabulary(backgrounds.categories)
-    job = ComposeJob(compose, settings.seed, opened, backgrounds, planned)
+    instances, backgrounds = open_pool(pool), open_backgrounds(settings)
+    job = ComposeJob(
+        compose, settings.seed, instances.in_vocabulary(backgrounds.categories), backgrounds, planned
+    )
     job.compositor()  # so that rules which cannot work are refused before anything starts
     return job
 
