@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,11 +7,17 @@ from hypothesis import strategies as st
 
 from tests.compose.pools import pixels, write_pool
 from xpaste_ray.compose.annotate import annotate
-from xpaste_ray.compose.occlusion import STAYS, Extent
+from xpaste_ray.compose.occlusion import STAYS
 from xpaste_ray.compose.plan import PastePlan, Placement, View
 from xpaste_ray.compose.render import render
 from xpaste_ray.config import OcclusionSettings, OutputSettings
-from xpaste_ray.masks import tight_box_xywh
+from xpaste_ray.masks import BoxXYWH, tight_box_xywh
+
+
+class Extent(NamedTuple):
+    area: int
+    box_xywh: BoxXYWH
+
 
 FULL = Extent(1000, (0, 0, 40, 40))
 

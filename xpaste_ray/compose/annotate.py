@@ -10,13 +10,13 @@ import numpy as np
 from xpaste_ray.backgrounds import BackgroundAnnotation, Backgrounds
 from xpaste_ray.compose.federated import federated_lists
 from xpaste_ray.compose.lookup import background_row
-from xpaste_ray.compose.occlusion import STAYS, Extent
+from xpaste_ray.compose.occlusion import STAYS
 from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.compose.render import Rendered
 from xpaste_ray.compose.views import show_layers
 from xpaste_ray.compose.visibility import Layer, visible_masks
 from xpaste_ray.config import OcclusionSettings, OutputSettings
-from xpaste_ray.masks import MaskShape, shape_of_part
+from xpaste_ray.masks import BoxXYWH, MaskShape, shape_of_part
 from xpaste_ray.pool import Pool
 from xpaste_ray.samples import Annotation, Origin, Sample
 
@@ -36,6 +36,19 @@ class _Object(NamedTuple):
     layer: Layer
     outside_area: int
     visible: np.ndarray
+
+
+class _Whole(NamedTuple):
+    """The `Extent` of an object as if nothing covered it."""
+
+    layer: Layer
+    area: int
+
+    @property
+    def box_xywh(self) -> BoxXYWH:
+        x, y, width, height = cv2.boundingRect(self.layer.mask)
+        top, left = self.layer.top_left_yx
+        return left + x, top + y, width, height
 
 
 def annotate(
@@ -120,10 +133,7 @@ def _leaves_traces(item: _Object) -> bool:
 def _stays(item: _Object, whole_area: int, visible: MaskShape, occlusion: OcclusionSettings) -> bool:
     if item.iscrowd or visible.area == whole_area:
         return True
-    x, y, width, height = cv2.boundingRect(item.layer.mask)
-    top, left = item.layer.top_left_yx
-    full = Extent(whole_area, (left + x, top + y, width, height))
-    return STAYS[occlusion.rule](full, Extent(visible.area, visible.box_xywh), occlusion)
+    return STAYS[occlusion.rule](_Whole(item.layer, whole_area), visible, occlusion)
 
 
 def _annotation(

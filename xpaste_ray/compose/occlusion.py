@@ -6,7 +6,7 @@ Objects of backgrounds count as a view shows them: nobody knows how they went on
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 from xpaste_ray.config import OcclusionSettings
 from xpaste_ray.masks import BoxXYWH
@@ -15,13 +15,16 @@ _MAX_BOX_MOVE_PX = 10  # X-Paste, stage I
 _MIN_AREA_PX = 300  # X-Paste, stage I: more than this
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """An object's mask in numbers. area: its pixels; of a whole pool instance also those outside the
-    image. box_xywh: around those in the image."""
+class Extent(Protocol):
+    """An object's mask in numbers. Rules ask for the box only if they need it, as it may have to be found."""
 
-    area: int
-    box_xywh: BoxXYWH
+    @property
+    def area(self) -> int:
+        """Its pixels; of a whole pool instance also those outside the image."""
+
+    @property
+    def box_xywh(self) -> BoxXYWH:
+        """Around the pixels in the image."""
 
 
 def _by_visible_fraction(full: Extent, visible: Extent, settings: OcclusionSettings) -> bool:
@@ -30,8 +33,10 @@ def _by_visible_fraction(full: Extent, visible: Extent, settings: OcclusionSetti
 
 def _by_xpaste(full: Extent, visible: Extent, settings: OcclusionSettings) -> bool:
     """X-Paste asks after every paste; here it is asked once, of all that was lost in the end."""
+    if visible.area > _MIN_AREA_PX:
+        return True
     moved = max(abs(a - b) for a, b in zip(_corners(full), _corners(visible), strict=True))
-    return moved <= _MAX_BOX_MOVE_PX or visible.area > _MIN_AREA_PX
+    return moved <= _MAX_BOX_MOVE_PX
 
 
 STAYS: dict[str, Callable[[Extent, Extent, OcclusionSettings], bool]] = {
