@@ -70,5 +70,5 @@ def test_convert_tells_what_the_new_format_cannot_hold(make_dataset, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == [
         f"5 images, 9 annotations in {tmp_path / 'out'}",
-        "note: lvis has no room for crowds (1): only the dataset's fragments hold them",
+        "note: lvis has no room for crowds (1): only the dataset's own record, fragments/, holds them",
     ]

@@ -56,7 +56,7 @@ LISTS = "images' lists of absent or unfinished categories (1)"
 )
 def test_what_a_format_cannot_hold_is_told(make_dataset, target, lost):
     """Of 9 annotations 2 are the background's, one of these a crowd; one is amodal, one image has lists."""
-    told = f"{target} has no room for {lost}: only the dataset's fragments hold them"
+    told = f"{target} has no room for {lost}: only the dataset's own record, fragments/, holds them"
     assert conversion_notes(make_dataset("parquet"), [target]) == ([told] if lost else [])
 
 

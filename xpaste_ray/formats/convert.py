@@ -63,7 +63,7 @@ def conversion_notes(source: Path, formats: Sequence[FormatName], polygons: bool
 
 def _lost_line(name: FormatName, counts: Mapping[str, int]) -> str:
     what = ", ".join(f"{what} ({count})" for what, count in counts.items())
-    return f"{name} has no room for {what}: only the dataset's fragments hold them"
+    return f"{name} has no room for {what}: only the dataset's own record, fragments/, holds them"
 
 
 def converted_spec(given: DatasetSpec, formats: Sequence[FormatName], polygons: bool) -> DatasetSpec:
