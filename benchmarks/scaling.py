@@ -1,7 +1,7 @@
 """`xpaste compose` as a whole: images a second on 1 and 2 workers, and the driver's memory.
 
 The datasets are written to memory where the machine has /dev/shm, so that processors are measured and no
-disk: ext4, for one, takes fifty times as long to create a file for minutes after others were deleted.
+disk: ext4, for one, takes many times as long to create a file for minutes after others were deleted.
 """
 
 import os

@@ -110,6 +110,8 @@ def _dataset_settings(
     preset: str,
     overrides: list[str] | None,
     backgrounds: str,
+    images: Path | None,
+    column: str | None,
     **values: object,
 ) -> "DatasetSettings":
     """A preset with the options that have names of their own."""
@@ -117,6 +119,8 @@ def _dataset_settings(
 
     named = {
         "compose.backgrounds": backgrounds,
+        "compose.background_images": images and str(images),
+        "compose.background_column": column,
         **{key.replace("__", "."): value for key, value in values.items()},
     }
     given = {key: value for key, value in named.items() if value not in (None, [])}
@@ -160,8 +164,8 @@ def compose(
         preset,
         overrides,
         backgrounds,
-        compose__background_images=images and str(images),
-        compose__background_column=column,
+        images,
+        column,
         compose__exclude_categories=exclude_categories,
         compose__output__formats=_each_format(formats),
         compose__count=count,
@@ -201,13 +205,7 @@ def render(
     formats = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
     if out.suffix.lower() not in formats:
         raise ConfigError(f"--out {out}: give a file name that ends in one of {', '.join(formats)}")
-    settings = _dataset_settings(
-        preset,
-        overrides,
-        backgrounds,
-        compose__background_images=images and str(images),
-        compose__background_column=column,
-    )
+    settings = _dataset_settings(preset, overrides, backgrounds, images, column)
     composed = open_job(settings, pool).compositor().render(open_plans(plans).plan(sample))
     output = settings.compose.output
     encoding = ImageEncoding(

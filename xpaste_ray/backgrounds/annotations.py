@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 from xpaste_ray.backgrounds.decode import upright
 from xpaste_ray.backgrounds.headers import Header
 from xpaste_ray.errors import RowError
+from xpaste_ray.formats.rle import rle_runs
 
 _POINTS_PER_TRIANGLE = 3
 
@@ -100,9 +101,8 @@ def _mask_of(segmentation: Mapping[str, Any], size_hw: tuple[int, int]) -> np.nd
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list) or tuple(size) != size_hw:
         raise RowError("size_mismatch")
-    runs = _runs_of(counts) if isinstance(counts, str) else counts
     try:
-        lengths = np.asarray(runs, np.int64)
+        lengths = rle_runs(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
     except (TypeError, ValueError, OverflowError):
         raise RowError("bad_rle") from None
     pixels = size_hw[0] * size_hw[1]
@@ -110,30 +110,6 @@ def _mask_of(segmentation: Mapping[str, Any], size_hw: tuple[int, int]) -> np.nd
         raise RowError("bad_rle")
     column_major = np.repeat((np.arange(len(lengths)) % 2).astype(np.uint8), lengths)
     return column_major.reshape(size_hw, order="F")
-
-
-def _runs_of(text: str) -> list[int]:
-    """The runs of COCO's compressed counts.
-
-    Each number is in groups of 5 bits, low ones first, as characters from "0" on; bit 6 says that
-    another follows, bit 5 of the last is the sign; from the third on they are differences to the run
-    two before (cocoapi, maskApi.c, rleFrString). Parsed here because pycocotools does not check it.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 30:
-            raise RowError("bad_rle")
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if not bits & 0x20:
-            value -= (bits & 0x10) << (shift - 4)
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise RowError("bad_rle")
-    return runs
 
 
 def _rle_of(mask: np.ndarray) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from xpaste_ray.compose.annotate import annotate
 from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.compose.planner import Planner
 from xpaste_ray.compose.render import Rendered, render
-from xpaste_ray.compose.size_table import load_size_table
 from xpaste_ray.config import ComposeSettings
 from xpaste_ray.pool import Pool
 from xpaste_ray.samples import Sample
@@ -41,8 +40,7 @@ class Compositor:
         """ConfigError if nothing can be drawn by the settings' rules."""
         self._pool, self._backgrounds, self._settings = pool, backgrounds, settings
         self._planner = Planner(pool, backgrounds, settings, seed)
-        by_prior = settings.size.rule == "prior" and settings.layout == "free"
-        self._sizes = load_size_table(settings.size.table, pool.categories) if by_prior else None
+        self._by_prior = settings.size.rule == "prior" and settings.layout == "free"
 
     def plan(self, sample: int) -> PastePlan:
         return self._planner.plan(sample)
@@ -76,9 +74,9 @@ class Compositor:
 
     def _sized_by_overall(self, plan: PastePlan) -> int:
         """Placements whose category has no size of its own in the table."""
-        if self._sizes is None:
+        if not self._by_prior:
             return 0
-        return sum(self._sizes.lacks(placement.category_id) for placement in plan.placements)
+        return sum(self._planner.sizes.lacks(placement.category_id) for placement in plan.placements)
 
 
 def _tally(sample: Sample, left_out: Counter[str]) -> Counter[str]:

@@ -31,14 +31,17 @@ _MOST_COPIED = 99  # X-Paste, `self_copy`
 
 
 class Planner:
-    """Makes plans. Plan number i depends on the arguments and i alone, not on any other plan."""
+    """Makes plans. Plan number i depends on the arguments and i alone, not on any other plan.
+
+    `sizes`: the settings' size table, for the pool's categories.
+    """
 
     def __init__(self, pool: Pool, backgrounds: Backgrounds, settings: ComposeSettings, seed: int) -> None:
         """ConfigError if the pool is empty, or a rule needs other annotated backgrounds than the sample's
         own and there may be none."""
         self._pool, self._backgrounds, self._settings, self._seed = pool, backgrounds, settings, seed
         self._sampler = InstanceSampler(pool, settings.category, settings.draw)
-        self._sizes = load_size_table(settings.size.table, pool.categories)
+        self.sizes = load_size_table(settings.size.table, pool.categories)
         annotated = len(backgrounds.annotated_rows)
         if annotated < 2 and (settings.copy_rule != "pool" or settings.layout == "reference"):
             raise ConfigError(
@@ -152,7 +155,7 @@ class Planner:
         for instance, look, (uniform, y, x), normal in zip(rows, looks, draws, normals, strict=True):
             category_id = self._pool.category_id(instance)
             own_hw = self._pool.size_hw(instance)
-            usual = self._sizes.of(category_id)
+            usual = self.sizes.of(category_id)
             size_hw = draw_size_hw(own_hw, canvas_hw, self._settings.size, usual, normal, uniform)
             if problem := self._problem(instance, size_hw, canvas_hw):
                 yield problem

@@ -95,14 +95,25 @@ class ComposeActor:
         compose_shard(self._dataset, shard, self._compositor, self._spec, plans)
 
 
+def shard_blocks(shards: list[Shard], size: int) -> list[pa.Table]:
+    """A work list for actors, `size` ranges of samples a block."""
+    rows = [{"first": shard.first, "last": shard.last} for shard in shards]
+    return [pa.Table.from_pylist(rows[i : i + size], schema=_SHARDS) for i in range(0, len(rows), size)]
+
+
+def shards_of(block: pa.Table) -> list[Shard]:
+    """The ranges of a block of a work list."""
+    return [Shard(row["first"], row["last"]) for row in block.to_pylist()]
+
+
 def _report(batch: pa.Table, write: Callable[[Shard], None]) -> pa.Table:
     """Write the batch's shards; returns how long it took and what the user must mend, if anything: an
     exception would reach the driver as Ray's, with its text inside a trace."""
     began = time.perf_counter()
     problem = None
     try:
-        for row in batch.to_pylist():
-            write(Shard(row["first"], row["last"]))
+        for shard in shards_of(batch):
+            write(shard)
     except (ConfigError, RowError) as error:
         problem = str(error)
     return pa.table({"seconds": [time.perf_counter() - began], "problem": [problem]}, schema=_REPORTS)
@@ -120,9 +131,7 @@ def run_shards(
     from xpaste_ray.pipelines.ray_profile import actor_stage
 
     actors = min(resources.compose_actors, len(shards))
-    size = -(-len(shards) // _MAX_BLOCKS)
-    rows = [{"first": shard.first, "last": shard.last} for shard in shards]
-    blocks = [pa.Table.from_pylist(rows[i : i + size], schema=_SHARDS) for i in range(0, len(rows), size)]
+    blocks = shard_blocks(shards, -(-len(shards) // _MAX_BLOCKS))
     done = actor_stage(ray.data.from_arrow(blocks), name, actor, actors, kwargs)
     seconds = 0.0
     for report in done.iter_rows():

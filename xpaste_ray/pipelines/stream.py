@@ -13,13 +13,13 @@ import ray.data
 from ray.data import Dataset
 from ray.data.collate_fn import NumpyBatchCollateFn
 
-from xpaste_ray.pipelines.compose import ComposeJob
+from xpaste_ray.formats.shards import Shard, plan_shards
+from xpaste_ray.pipelines.compose import ComposeJob, shard_blocks, shards_of
 from xpaste_ray.pipelines.ray_profile import actor_stage, configure_data, start_ray
 from xpaste_ray.samples import sample_from_json, sample_to_json
 from xpaste_ray.worker import prepare_worker
 
 _SAMPLES_PER_BLOCK = 16
-_RANGE = pa.schema([pa.field("first", pa.int64()), pa.field("last", pa.int64())])
 SAMPLES = pa.schema(
     [
         pa.field("index", pa.int64(), nullable=False),
@@ -36,10 +36,8 @@ def composed_samples(job: ComposeJob, actors: int, first: int = 0) -> Dataset:
     """
     start_ray(actors)
     configure_data(lambda stage, done: None)
-    end = first + job.settings.count
-    starts = range(first, end, _SAMPLES_PER_BLOCK)
-    rows = [{"first": start, "last": min(start + _SAMPLES_PER_BLOCK, end) - 1} for start in starts]
-    blocks = [pa.Table.from_pylist([row], schema=_RANGE) for row in rows]
+    ranges = plan_shards(job.settings.count, _SAMPLES_PER_BLOCK)
+    blocks = shard_blocks([Shard(first + part.first, first + part.last) for part in ranges], 1)
     return actor_stage(ray.data.from_arrow(blocks), "compose", StreamActor, actors, {"job": job})
 
 
@@ -52,8 +50,8 @@ class StreamActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = []
-        for part in batch.to_pylist():
-            plans = map(self._compositor.plan, range(part["first"], part["last"] + 1))
+        for shard in shards_of(batch):
+            plans = map(self._compositor.plan, shard.indices)
             for composed in self._compositor.render_all(plans):
                 text = json.dumps(sample_to_json(composed.sample))
                 rows.append({"index": composed.plan.sample, "rgb": composed.image.tobytes(), "sample": text})
