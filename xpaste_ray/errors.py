@@ -13,6 +13,14 @@ class SchemaError(XPasteError, TypeError):
     """A stage handed over columns that its successor does not accept. A defect in the code."""
 
 
+class StorageError(XPasteError):
+    """A disk or an object store failed. Nothing is damaged: the same command continues the run."""
+
+
+class LeaseLostError(XPasteError):
+    """Another process took the run over while this one did not answer. This one stops."""
+
+
 class RowError(XPasteError):
     """One unusable row: it is rejected under `reason`, and its neighbours go on."""
 

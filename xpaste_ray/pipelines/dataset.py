@@ -88,7 +88,7 @@ def _vocabulary(job: ComposeJob) -> str:
 def _check_folder(run: RunDir, step: Step) -> None:
     """Refuse a folder with another dataset, or with anything else that is not ours."""
     check_steps(run, {"compose": step.settings})
-    strange = [path.name for path in run.root.iterdir() if not path.name.startswith(".")]
+    strange = [path.name for path in run.root.path.iterdir() if not path.name.startswith(".")]
     if strange and not run.run_json.exists() and not (run.root / SPEC_FILE).exists():
         raise ConfigError(
             f"--out {run.root} holds other files ({', '.join(sorted(strange)[:3])}): choose a new folder"
