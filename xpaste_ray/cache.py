@@ -132,5 +132,6 @@ def _fetch(source: Location, path: Path, told: str | int) -> int:
             return size
     what = "bytes" if isinstance(told, int) else "checksum"
     raise StorageError(
-        f"{source} arrives with {what} {found} instead of {told}, {_TRIES} times: it is damaged: make it again"
+        f"{source} is damaged: {what} {found} instead of {told}, {_TRIES} times: make it again, then run the "
+        "same command"
     )
