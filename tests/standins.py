@@ -84,8 +84,9 @@ class Fault:
 
 
 class _StandIn:
-    """seconds: for each image. gpu: sleep with its lock. fault: go wrong. notes: a folder in which each
-    process leaves a file "<stage>.<pid>", for those that look for it, and adds a line for each batch."""
+    """seconds: for each image; `uneven`: times 0 to 6 for each batch, from its first image's seed. gpu: sleep
+    with its lock. fault: go wrong. notes: a folder in which each process leaves a file "<stage>.<pid>", for
+    those that look for it, and adds a line for each batch."""
 
     stage: str
 
@@ -95,8 +96,10 @@ class _StandIn:
         gpu: Gpu | None = None,
         fault: Fault | None = None,
         notes: Path | None = None,
+        uneven: bool = False,
     ) -> None:
         self._seconds, self._gpu, self._fault, self._notes = seconds, gpu, fault, notes
+        self._uneven = uneven
         self._note("loaded")
         self._strike("load")
 
@@ -114,7 +117,7 @@ class _StandIn:
         self._note(" ".join(names))
         for name in names:
             self._strike(name)
-        seconds = self._seconds * len(candidates)
+        seconds = self._seconds * (candidates[0].prompt.seed % 7 if self._uneven else len(candidates))
         if self._gpu:
             with self._gpu.busy(self.stage, len(candidates)):
                 time.sleep(seconds)

@@ -123,6 +123,34 @@ def pool_build(
         print_pool_summary(summary, out)
 
 
+@pool_app.command("verify")
+def pool_verify(
+    run: Annotated[str, typer.Argument(help="The run: a folder, s3://... or gs://...")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove damaged files; the next build makes exactly them again.")
+    ] = False,
+) -> None:
+    """Read everything that a build made and check it; exit code 1 if anything is wrong."""
+    from xpaste_ray.pipelines.verify import repair as remove_damaged
+    from xpaste_ray.pipelines.verify import verify_pool
+    from xpaste_ray.report import ConsoleProgress
+    from xpaste_ray.runs import RunDir, open_run
+
+    place = RunDir(run)
+    with ConsoleProgress() as progress:
+        findings = verify_pool(place, progress)
+    for finding in findings:
+        typer.echo(finding.line(place))
+    if repair and findings:
+        with open_run(run) as held:
+            removed = remove_damaged(findings)
+        what = "damaged file" if removed == 1 else "damaged files"
+        typer.echo(f"{removed} {what} removed: build {held.root} again, with the same command")
+    if findings:
+        raise typer.Exit(1)
+    typer.echo(f"{run} is whole")
+
+
 PoolOption = Annotated[Path, typer.Option(help="A run with a sealed pool, or a pool's folder.")]
 BackgroundsOption = Annotated[
     str,

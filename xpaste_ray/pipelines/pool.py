@@ -3,8 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -15,7 +16,7 @@ from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.ledger import StageTotals
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_resources, stage_costs
 from xpaste_ray.pipelines.scores import compact_scores
-from xpaste_ray.pipelines.steps import Inputs, Step
+from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
 from xpaste_ray.pipelines.units import (
     OpenFiles,
     OpenPrompts,
@@ -24,11 +25,23 @@ from xpaste_ray.pipelines.units import (
     unit_ids,
     write_units,
 )
-from xpaste_ray.pool import open_pool, seal_pool
+from xpaste_ray.pool import is_sealed, open_pool, seal_pool
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.records import REJECTS
-from xpaste_ray.runs import RunDir, made_by, open_parquet, read_json, write_json, write_parquet
+from xpaste_ray.runs import (
+    RunDir,
+    json_bytes,
+    made_by,
+    open_parquet,
+    read_json,
+    write_json,
+    write_parquet,
+)
 from xpaste_ray.selection import select
+from xpaste_ray.storage import Location
+
+if TYPE_CHECKING:
+    from xpaste_ray.pipelines.ray_profile import RemoteLedger
 
 Order = Literal["streaming", "sequential"]
 """All stages at once, or one after the other for a card that cannot hold all models."""
@@ -75,12 +88,18 @@ class PoolJob:
     code: Code = field(default_factory=dict)
 
     def is_done(self) -> bool:
-        run = self.run
-        sealed = run.pools / self.steps["select"].fingerprint
-        files = (run.units, run.scores, run.rejects, run.pool_json, run.run_json, sealed / MANIFEST)
-        if self.retry_failed or not all(path.exists() for path in files):
+        """Whether all files are there, with their ends, and this selection is the current one."""
+        run, selected = self.run, self.steps["select"].fingerprint
+        if self.retry_failed or not (run.run_json.exists() and run.pool_json.exists()):
             return False
-        return "candidates" in read_json(run.run_json).get("counts", {})
+        made = {run.units: units_recipe(self.inputs), run.scores: selected, run.rejects: selected}
+        return (
+            "candidates" in read_json(run.run_json).get("counts", {})
+            and all(made_by(file) == recipe for file, recipe in made.items())
+            and is_sealed(run.pools / selected)
+            and run.pool_json.read_bytes() == json_bytes(_pointer(run, run.pools / selected))
+            and not self._missing(MODEL_STAGES, unit_ids(run))
+        )
 
     def make(self) -> None:
         """Make what is missing: units, scores, the sealed pool. Counts and times go to the summary."""
@@ -88,6 +107,7 @@ class PoolJob:
         names = unit_ids(self.run)
         passes = [(one, self._missing(one, names)) for one in self._passes()]
         if any(missing for _, missing in passes):
+            self.run.scores.remove()  # of units that may change: should this end early, they are out of date
             self._start(passes, names)
         for stages, missing in passes:
             if missing:
@@ -136,11 +156,18 @@ class PoolJob:
             self.summary.note(stage, total.images, total.seconds)
 
     def _select_and_seal(self) -> None:
-        if made_by(self.run.scores) != self.steps["select"].fingerprint or self.summary.stage_images:
-            compact_scores(self.run, self.steps["select"].fingerprint)
+        recipe = self.steps["select"].fingerprint
         began = time.perf_counter()
-        scores = open_parquet(self.run.scores).read()
-        self.summary.counts |= select_and_seal(self.run, scores, self.inputs, self.steps["select"])
+        try:
+            if made_by(self.run.scores) != recipe:
+                compact_scores(self.run, recipe)
+            scores = open_parquet(self.run.scores).read()
+            self.summary.counts |= select_and_seal(self.run, scores, self.inputs, self.steps["select"])
+        except (OSError, pa.ArrowInvalid) as error:
+            raise RunError(
+                f"a file of the run is damaged ({error}): `xpaste pool verify {self.run.root} --repair` "
+                "finds and removes it, and the same command then makes it again"
+            ) from None
         made = self.summary.counts["candidates"]["made"]
         self.summary.note("select+seal", made, time.perf_counter() - began)
 
@@ -166,11 +193,25 @@ def run_units(
     try:
         dataset.write_datasink(UnitFileSink(run, recipe, ledger), ray_remote_args=WRITE_TASK_ARGS)
     except Exception as error:
-        failure = ledger.state().failure
-        if failure:
-            raise RunError(failure) from error
-        raise
+        raise RunError(_why(ledger, error)) from error
     return ledger.state().totals
+
+
+def _why(ledger: "RemoteLedger", error: Exception) -> str:
+    """What ended a run: what its actors told, else Ray's own last line."""
+    with suppress(Exception):  # the ledger may be lost, too
+        if failure := ledger.state().failure:
+            return failure
+    (line, *_) = reversed(str(error).strip().splitlines() or [repr(error)])
+    return f"Ray gave up: {line}"
+
+
+def _pointer(run: RunDir, folder: Location) -> dict[str, str]:
+    """What `pool.json` holds."""
+    return {
+        "current": folder.relative_to(run.root).as_posix(),
+        "manifest_checksum": hash_bytes((folder / MANIFEST).read_bytes()),
+    }
 
 
 def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -> dict[str, object]:
@@ -187,17 +228,13 @@ def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -
     rejects = selection.rejects.to_pylist() + [
         dict(zip(REJECTS.names, rejection, strict=True)) for rejection in unusable
     ]
-    write_parquet(run.rejects, pa.Table.from_pylist(rejects, schema=REJECTS))
-    pointer = {
-        "current": folder.relative_to(run.root).as_posix(),
-        "manifest_checksum": hash_bytes((folder / MANIFEST).read_bytes()),
-    }
-    write_json(run.pool_json, pointer)
+    write_parquet(run.rejects, pa.Table.from_pylist(rejects, schema=REJECTS), step.fingerprint)
+    write_json(run.pool_json, _pointer(run, folder))
     made = {"candidate": selection.candidates, "proposal": selection.proposals}
-    return _counts(rejects, made, kept=len(open_pool(folder)))
+    return count_outcomes(rejects, made, kept=len(open_pool(folder)))
 
 
-def _counts(rejects: Sequence[dict[str, str]], made: dict[str, int], kept: int) -> dict[str, object]:
+def count_outcomes(rejects: Sequence[dict[str, str]], made: dict[str, int], kept: int) -> dict[str, object]:
     """Made, kept and rejected by reason. An instance is one proposal of one candidate, so both keep
     as many. SchemaError if they do not balance: something was lost."""
     counts: dict[str, object] = {}

@@ -20,19 +20,20 @@ from tests.pipelines.faults.driver import Job
 ROOT = Path(__file__).resolve().parents[3]
 ENDS_WITHIN_S = 150  # any driver of these tests, killed or not
 
-_NOT_COMPARED = {"run.json", "lease.json", ".lock"}  # they tell times and hosts
+_NOT_COMPARED = {"run.json", ".lease.json"}  # they tell times and hosts
 
 
 class Driver:
     """A driver process and everything that it starts."""
 
-    def __init__(self, job: Job, ray: str | None, command: tuple[str, ...]) -> None:
-        job.out.parent.mkdir(parents=True, exist_ok=True)
-        told = job.out.with_suffix(".job")
+    def __init__(
+        self, job: Job, ray: str | None, command: tuple[str, ...], told: Path | None, path: tuple[Path, ...]
+    ) -> None:
+        told = (told or job.out).with_suffix(".job")
         told.write_bytes(pickle.dumps(job))
-        self._log = job.out.with_suffix(".log")
+        self._log = told.with_suffix(".log")
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        environment |= {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"}
+        environment |= {"PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT))), "RAY_AUTH_MODE": "disabled"}
         environment |= {"RAY_ADDRESS": ray} if ray else {}
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
@@ -73,10 +74,16 @@ class Driver:
 
 
 @contextmanager
-def driving(job: Job, ray: str | None = None, command: tuple[str, ...] = ()) -> Iterator[Driver]:
-    """ray: the address of a running one; else the driver starts its own. command: what the driver's
-    interpreter is started with."""
-    driver = Driver(job, ray, command)
+def driving(
+    job: Job,
+    ray: str | None = None,
+    command: tuple[str, ...] = (),
+    told: Path | None = None,
+    path: tuple[Path, ...] = (),
+) -> Iterator[Driver]:
+    """ray: the address of a running one; else the driver starts its own. command: what starts the driver's
+    interpreter. told: where its job and log lie, beside the run if not given. path: more of PYTHONPATH."""
+    driver = Driver(job, ray, command, told, path)
     try:
         yield driver
     finally:

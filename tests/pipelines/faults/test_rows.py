@@ -5,7 +5,7 @@ from tests.pipelines.faults.harness import assert_same_but, run
 from tests.standins import Fault
 
 
-def test_rows_that_raise_are_rejected_and_their_neighbours_are_as_undisturbed(ray, reference, tmp_path, notes):
+def test_rows_that_raise_are_rejected_and_all_others_are_as_undisturbed(ray, reference, tmp_path, notes):
     stages = {
         "source": {"fault": Fault("raise", ("banana-0", "lion-2", "pear-2"), notes)},  # the last are a unit
         "score": {"fault": Fault("raise", ("frog-5",), notes)},
