@@ -123,7 +123,9 @@ def pool_build(
         print_pool_summary(summary, out)
 
 
-PoolOption = Annotated[Path, typer.Option(help="A run with a sealed pool, or a pool's folder.")]
+PoolOption = Annotated[
+    str, typer.Option(help="A run with a sealed pool, or a pool's folder; s3:// and gs:// are copied once.")
+]
 BackgroundsOption = Annotated[
     str,
     typer.Option(
