@@ -19,3 +19,8 @@ class RowError(XPasteError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+
+
+class DeviceLost(XPasteError):
+    """The GPU, or this process's hold on it, is broken: nothing more can be computed here. No row is to
+    blame; the process must end, and a fresh one does the work again."""

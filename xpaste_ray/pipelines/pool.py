@@ -96,7 +96,7 @@ def compact_scores(run: RunDir, units: pa.Table) -> pa.Table:
     return scores
 
 
-_HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index")
+_HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index", "transient")
 _PROPOSAL = ("method", "ordinal", "status", "reason", "area_fraction")
 
 
