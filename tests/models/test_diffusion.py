@@ -12,11 +12,13 @@ from diffusers import (
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import CLIPConfig, CLIPImageProcessor
 
+from benchmarks.architectures import TINY_SDXL, save_random
 from xpaste_ray.config import load_settings
 from xpaste_ray.embedded import DIFFUSION_DIR, SIDE_PX
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.diffusion import DiffusionModel
 
+OWN = ("steps=null", "guidance_scale=null")
 TEXTS = ["a photo of a single banana", "a photo of a single frog", "a photo of a single lion"]
 
 
@@ -148,6 +150,57 @@ def test_safety_checker_of_the_folder_stays_and_is_told(folder):
     assert all(one.flagged and one.finite and one.pixels.max() == 0 for one in images)
 
 
+# --- compiled -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow  # the compiler takes most of a minute
+def test_compiled_network_agrees_and_is_compiled_once():
+    model = DiffusionModel(DIFFUSION_DIR, settings("compile=true"))
+    images = pixels(model.generate(TEXTS, [1, 2, 3]))
+    counters = torch._dynamo.utils.counters["stats"]
+    assert np.abs(images.astype(int) - plain(TEXTS, [1, 2, 3])).max() <= 2
+    assert counters["unique_graphs"] == 1
+    model.generate_in_float32(TEXTS, [1, 2, 3])
+    assert np.array_equal(pixels(model.generate(TEXTS, [1, 2, 3])), images)
+    assert counters["unique_graphs"] == 1
+
+
+# --- Stable Diffusion XL --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def xl(tmp_path_factory):
+    """A tiny one of the real classes, with random weights."""
+    return save_random(TINY_SDXL, tmp_path_factory.mktemp("sdxl") / "model", torch.float32)
+
+
+@pytest.mark.parametrize("guidance_scale", [5.0, 0.0])
+def test_xl_makes_the_plain_calls_bytes(xl, guidance_scale):
+    """Its pooled embeddings are kept, too."""
+    model = DiffusionModel(xl, settings(f"guidance_scale={guidance_scale}"))
+    for texts in (TEXTS, TEXTS[::-1]):
+        expected = plain(texts, [1, 2, 3], guidance_scale=guidance_scale, folder=xl)
+        assert np.array_equal(pixels(model.generate(texts, [1, 2, 3])), expected)
+    assert DiffusionModel(xl, settings(*OWN)).guidance_scale == 5.0
+
+
+def test_xls_vae_is_narrow_again_after_a_failure(xl, monkeypatch):
+    """In half precision its pipeline widens the VAE for decoding, and leaves it so if that fails."""
+    model = DiffusionModel(xl, settings("dtype=float16", "guidance_scale=0"))
+    expected = pixels(model.generate(TEXTS, [1, 2, 3]))
+    vae = model._pipeline.vae
+
+    def no_memory(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vae, "decode", no_memory)
+        with pytest.raises(torch.OutOfMemoryError):
+            model.generate(TEXTS, [1, 2, 3])
+    assert vae.dtype == torch.float16
+    assert np.array_equal(pixels(model.generate(TEXTS, [1, 2, 3])), expected)
+
+
 # --- models of other kinds ------------------------------------------------------------------------
 
 
@@ -157,9 +210,6 @@ def _turbo_scheduler(folder, **changes):
     index = json.loads((folder / "model_index.json").read_text())
     index["scheduler"][1] = "EulerAncestralDiscreteScheduler"
     (folder / "model_index.json").write_text(json.dumps(index))
-
-
-OWN = ("steps=null", "guidance_scale=null")
 
 
 def test_steps_and_guidance_default_to_the_pipelines_own():

@@ -87,7 +87,8 @@ class DiffusionModel:
             if self._compiled:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.callback(self._restore_dtypes)
-            self._pipeline.to(torch.float32)
+            for tensors, name, _ in self._dtypes:
+                tensors[name].data = tensors[name].data.float()
             yield
 
     def _restore_dtypes(self) -> None:
