@@ -11,7 +11,7 @@ from xpaste_ray.errors import SchemaError
 from xpaste_ray.records import CANDIDATES, SCORES, check_schema, unit_id
 from xpaste_ray.runs import RunDir, open_parquet, whole_parquet
 
-_HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index")
+_HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index", "transient")
 _PROPOSAL = ("method", "ordinal", "status", "reason", "area_fraction")
 _COLUMNS = (
     *_HEAD, "status", "reason", *(f"proposals.list.element.{name}" for name in (*_PROPOSAL, "scores"))
