@@ -228,7 +228,9 @@ def test_overrides_are_yaml_of_version_1_2():
         ("compose.blend=[]", "compose: blend needs at least one method"),
         ("prompts.template=a photo", "prompts.template: has no {name}, got 'a photo'"),
         ("prompts.template=a {name} {colour}", "prompts.template: has the unknown field {colour}"),
-        ("resources.source_actors=0", "resources.source_actors: .*greater than or equal to 1, got 0"),
+        ("resources.source.actors=0", "resources.source.actors: .*greater than or equal to 1, got 0"),
+        ("resources.source=many", "resources.source: .*'auto', got 'many'"),
+        ("resources.source.gpus=0.3", "resources.source.gpus: must be .* a whole number of GPUs, got 0.3"),
         ("seed=[", "not a YAML value"),
     ],
 )

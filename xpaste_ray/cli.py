@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from xpaste_ray.errors import ConfigError
+from xpaste_ray.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from xpaste_ray.config import DatasetSettings
@@ -20,6 +20,8 @@ app = typer.Typer(
 config_app = typer.Typer(help="Look at presets and settings.", no_args_is_help=True)
 backgrounds_app = typer.Typer(help="Images to paste on.", no_args_is_help=True)
 sizes_app = typer.Typer(help="How large instances of a category are.", no_args_is_help=True)
+pool_app = typer.Typer(help="Pools of cut-out instances.", no_args_is_help=True)
+app.add_typer(pool_app, name="pool")
 app.add_typer(backgrounds_app, name="backgrounds")
 app.add_typer(sizes_app, name="sizes")
 app.add_typer(config_app, name="config")
@@ -74,6 +76,51 @@ def demo(
     with ConsoleProgress() as progress:
         summary = run_demo(settings, out, progress)
     print_summary(summary, out)
+
+
+@pool_app.command("build")
+def pool_build(
+    out: Annotated[
+        str, typer.Option(help="The run: a folder, s3://... or gs://...; the same command continues it.")
+    ],
+    categories: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="LVIS category names, one a line; the preset's if not given."),
+    ] = None,
+    preset: PresetOption = "demo",
+    resources: Annotated[
+        Literal["preset", "auto"],
+        typer.Option(help="auto: actors and shares of GPUs for all stages as the cluster allows."),
+    ] = "preset",
+    plan: Annotated[
+        Literal["streaming", "sequential"],
+        typer.Option(help="All stages at once, or one after the other for a GPU too small for all models."),
+    ] = "streaming",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run units again that lost images to a passing failure.")
+    ] = False,
+    overrides: SetOption = None,
+) -> None:
+    """Generate, cut out, score and select instances; on this machine, or as a job on a Ray cluster."""
+    from xpaste_ray.categories import read_names
+    from xpaste_ray.config import PoolSettings, load
+    from xpaste_ray.pipelines.build import BuildOptions, build_pool, check_absolute
+    from xpaste_ray.report import ConsoleProgress, print_pool_summary
+
+    check_absolute("--out", out)
+    given: dict[str, object] = {}
+    if categories:
+        check_absolute("--categories", categories)
+        given["categories.names"] = read_names(categories)
+    if resources == "auto":
+        given |= {f"resources.{stage}": "auto" for stage in ("source", "segment", "score")}
+    settings = load(PoolSettings, preset, overrides or (), given)
+    options = BuildOptions(plan, retry_failed, dry_run)
+    with ConsoleProgress() as progress:
+        summary = build_pool(settings, Path(out), progress, options)
+    if not dry_run:
+        print_pool_summary(summary, out)
 
 
 PoolOption = Annotated[Path, typer.Option(help="A run with a sealed pool, or a pool's folder.")]
@@ -170,7 +217,7 @@ def compose(
         compose__output__formats=_each_format(formats),
         compose__count=count,
         seed=seed,
-        resources__compose_actors=workers,
+        resources__compose__actors=workers,
     )
     job = open_job(settings, pool, from_plans)
     with ConsoleProgress() as progress:
@@ -319,13 +366,16 @@ def config_presets() -> None:
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 a check found errors, 2 wrong use, 130 interrupted; anything
-    else is a defect."""
+    """Entry point. Exit codes: 0 done, 1 a run could not go on or a check found errors, 2 wrong use, 130
+    interrupted; anything else is a defect."""
     try:
         app()
     except ConfigError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except RunError as error:
+        typer.echo(f"error: {error}\nWhat is done is kept: the same command continues it.", err=True)
+        sys.exit(1)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             typer.echo("interrupted: run the same command again to continue", err=True)

@@ -14,7 +14,9 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -333,18 +335,46 @@ class ComposeSettings(_Section):
         return self
 
 
-class ResourceSettings(_Section):
-    """How wide a run goes. Never part of a recipe."""
+def _usable_share(gpus: float) -> float:
+    """Shares of a GPU that Ray can pack: other fractions do not add up to a whole card on any node."""
+    if gpus not in (0.125, 0.25, 0.5, 0.75) and gpus != int(gpus):
+        raise ValueError("must be 0.125, 0.25, 0.5, 0.75 or a whole number of GPUs")
+    return gpus
 
-    source_actors: PositiveInt
-    segment_actors: PositiveInt
-    score_actors: PositiveInt
-    compose_actors: PositiveInt
+
+class StageResources(_Section):
+    """One stage's actors. gpus, cpus and accelerator_type ("H100", as Ray names it) are for each actor;
+    a stage whose actors have any GPU computes there, else on processors."""
+
+    actors: PositiveInt
+    gpus: Annotated[float, Field(ge=0), AfterValidator(_usable_share)] = 0.0
+    cpus: Annotated[float, Field(gt=0)] = 0.1  # so little that the pools leave room for the tasks between
+    accelerator_type: str | None = None
 
     @property
-    def most_actors(self) -> int:
-        """At one time."""
-        return max(self.source_actors + self.segment_actors + self.score_actors, self.compose_actors)
+    def device(self) -> str:
+        return "cuda" if self.gpus else "cpu"
+
+
+class ComposeResources(_Section):
+    actors: PositiveInt
+
+
+_OF_UNION = "(fixed)", "(auto)"  # pydantic puts these into an error's location
+
+StageChoice = Annotated[
+    Annotated[StageResources, Tag(_OF_UNION[0])] | Annotated[Literal["auto"], Tag(_OF_UNION[1])],
+    Discriminator(lambda value: _OF_UNION[isinstance(value, str)]),
+]
+
+
+class ResourceSettings(_Section):
+    """How wide a run goes. Never part of a recipe. `auto`: as the cluster's processors and GPUs allow."""
+
+    source: StageChoice
+    segment: StageChoice
+    score: StageChoice
+    compose: ComposeResources
 
 
 class DatasetSettings(_Section):
@@ -357,20 +387,28 @@ class DatasetSettings(_Section):
     resources: ResourceSettings
 
 
-class Settings(DatasetSettings):
-    """Everything that a run is made from."""
+class PoolSettings(_Section):
+    """Everything that a pool is made from."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")  # a preset may say what is composed of it, too
 
+    seed: Annotated[int, Field(ge=0)]
     categories: CategorySettings
     prompts: PromptSettings
     source: SourceSettings
     segment: SegmentSettings
     score: ScoreSettings
     select: SelectSettings
+    resources: ResourceSettings
 
 
-_Job = TypeVar("_Job", bound=DatasetSettings)
+class Settings(PoolSettings, DatasetSettings):
+    """Everything that a whole run is made from, from category names to a dataset."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+_Job = TypeVar("_Job", bound=_Section)
 
 
 def preset_names() -> list[str]:
@@ -383,9 +421,13 @@ def preset_descriptions() -> dict[str, str]:
     return {name: path.read_text(encoding="utf-8").split("\n")[0][2:] for name, path in files.items()}
 
 
-def kind_of(preset: str) -> type[DatasetSettings]:
-    """What a preset sets: a dataset only, or also (some of) how its pool is made, so it must be all."""
-    return Settings if set(_read(preset)) - set(DatasetSettings.model_fields) else DatasetSettings
+def kind_of(preset: str) -> type[DatasetSettings] | type[PoolSettings]:
+    """What a preset sets: a dataset only, a pool only, or both."""
+    sections = set(_read(preset))
+    for kind in (DatasetSettings, PoolSettings):
+        if sections <= set(kind.model_fields):
+            return kind
+    return Settings
 
 
 def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
@@ -454,7 +496,7 @@ def _validate(kind: type[_Job], values: Any, where: str = "") -> _Job:
         raise ConfigError("\n".join(told)) from None
 
 
-def dump_settings(settings: DatasetSettings) -> str:
+def dump_settings(settings: DatasetSettings | PoolSettings) -> str:
     """The settings as YAML, as a preset has them."""
     return dump_yaml(settings.model_dump(mode="json"))
 
@@ -484,7 +526,7 @@ def _set(settings: dict[str, Any], path: str, value: Any) -> None:
 
 def _explain(detail: Any) -> str:
     """One of pydantic's errors, by what a settings file has: options, sections and lists."""
-    loc, given = detail["loc"], detail["input"]
+    loc, given = tuple(part for part in detail["loc"] if part not in _OF_UNION), detail["input"]
     match detail["type"]:
         case "missing" if len(loc) == 1:
             return f"{loc[0]}: the preset does not set it: choose one that does, such as 'demo'"

@@ -19,3 +19,12 @@ class RowError(XPasteError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+
+
+class RunError(XPasteError):
+    """A run that cannot go on. What is done stays done: the same command continues it once the cause is
+    mended. The command exits with 1."""
+
+
+class DeviceLost(XPasteError):
+    """The GPU's context is broken: nothing that this process does there can succeed any more."""

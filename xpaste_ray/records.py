@@ -136,10 +136,9 @@ UNIT_IN_FLIGHT = pa.schema(
     [
         *_UNIT_HEAD,
         pa.field("candidates", pa.list_(_CANDIDATE_IN_FLIGHT), nullable=False),
-        pa.field("stage_seconds", pa.map_(pa.string(), pa.float64()), nullable=False),
     ]
 )
-"""Between the stages: a row a unit. `stage_seconds` is measured, and never written to a file."""
+"""Between the stages: a row a unit."""
 
 CANDIDATES = pa.schema(
     [

@@ -206,6 +206,21 @@ def print_summary(summary: "Summary", out: Path) -> None:
         console.print(f"  {out / name}", highlight=False, soft_wrap=True)
 
 
+def print_pool_summary(summary: "Summary", out: str) -> None:
+    """What became of the candidates, and where the pool is."""
+    console = Console()
+    if summary.already_done:
+        console.print(f"[bold]{out}[/] is done already: nothing to do.")
+    else:
+        console.print(_stage_table(summary))
+    table = _outcome_columns()
+    for kind in ("candidates", "proposals"):
+        table.add_row(*Outcome(kind, **summary.counts[kind]).cells)
+    console.print(table)
+    kept = summary.counts["proposals"]["kept"]
+    console.print(f"{kept} instances in {out}", highlight=False, soft_wrap=True)
+
+
 def _stage_table(summary: "Summary") -> Table:
     table = Table(title=f"done in {summary.wall_seconds:.0f} s")
     for column in ("stage", "images", "busy seconds", "images/s per actor"):
@@ -217,12 +232,17 @@ def _stage_table(summary: "Summary") -> Table:
 
 
 def _outcome_table(counts: Mapping[str, Any]) -> Table:
-    table = Table()
-    for column in ("", "made", "kept", "rejected"):
-        table.add_column(column, justify="right" if column in ("made", "kept") else "left")
+    table = _outcome_columns()
     outcomes = [Outcome(kind, **counts[kind]) for kind in ("candidates", "proposals")]
     for outcome in (*outcomes, *object_outcomes(counts["dataset"])):
         table.add_row(*outcome.cells)
+    return table
+
+
+def _outcome_columns() -> Table:
+    table = Table()
+    for column in ("", "made", "kept", "rejected"):
+        table.add_column(column, justify="right" if column in ("made", "kept") else "left")
     return table
 
 

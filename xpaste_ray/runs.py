@@ -77,6 +77,11 @@ class RunDir:
     def unit_file(self, unit_id: str) -> Path:
         return self.candidates / f"{unit_id}.parquet"
 
+    def unit_sizes(self) -> dict[str, int]:
+        """Bytes of every unit file that is there, by unit."""
+        found = self.candidates.glob("*/unit-*.parquet")
+        return {f"{path.parent.name}/{path.stem}": path.stat().st_size for path in found}
+
 
 @contextmanager
 def open_run(root: Path) -> Iterator[RunDir]:
@@ -157,6 +162,16 @@ def write_parquet(path: Path, table: pa.Table, recipe: str = "") -> None:
     sink = pa.BufferOutputStream()
     schema = table.schema.with_metadata({_RECIPE: recipe.encode()}) if recipe else table.schema
     pq.write_table(table.cast(schema), sink, compression="zstd")
+    write_whole(path, sink.getvalue().to_pybytes())
+
+
+@contextmanager
+def whole_parquet(path: Path, schema: pa.Schema, recipe: str) -> Iterator[pq.ParquetWriter]:
+    """A Parquet file that is written row group by row group, and appears when all of it is there."""
+    sink = pa.BufferOutputStream()
+    schema = schema.with_metadata({_RECIPE: recipe.encode()})
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        yield writer
     write_whole(path, sink.getvalue().to_pybytes())
 
 

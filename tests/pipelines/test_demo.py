@@ -33,7 +33,7 @@ SMALL = [
     "compose.canvas.size_hw=[128, 128]",
     "compose.samples_per_shard=1",
 ]
-ONE_ACTOR = [f"resources.{stage}_actors=1" for stage in ("source", "segment", "score", "compose")]
+ONE_ACTOR = [f"resources.{stage}.actors=1" for stage in ("source", "segment", "score", "compose")]
 
 
 def _command(out, *overrides):
@@ -79,10 +79,10 @@ def test_run_leaves_the_documented_tree(reference):
 
 def test_closing_table_names_every_stage_and_reason(reference):
     shown = reference.with_suffix(".txt").read_text()
-    for word in ("generate", "segment", "score", "select+seal", "compose", "candidates", "proposals"):
+    for word in ("source", "segment", "score", "select+seal", "compose", "candidates", "proposals"):
         assert word in shown
     assert "annotations.json" in shown
-    for stage, total in (("generate", 8), ("segment", 8), ("score", 8), ("write", 8), ("compose", 60)):
+    for stage, total in (("source", 8), ("segment", 8), ("score", 8), ("write", 8), ("compose", 60)):
         assert f"{stage}: {total} of {total}" in shown  # progress reaches its end for every stage
 
 
@@ -212,10 +212,10 @@ def test_run_killed_at_three_moments_ends_with_the_same_bytes(reference, tmp_pat
 
     _kill_when(out, lambda: units() >= 1)
     assert units() < 8
-    _kill_when(out, lambda: units() >= 5, "resources.source_actors=1")
+    _kill_when(out, lambda: units() >= 5, "resources.source.actors=1")
     assert units() < 8
-    _kill_when(out, lambda: list(out.glob("dataset/fragments/*.json")), "resources.source_actors=1")
+    _kill_when(out, lambda: list(out.glob("dataset/fragments/*.json")), "resources.source.actors=1")
     assert not (out / "dataset" / "annotations.json").exists()
-    shown = _run(out, "resources.source_actors=1")
+    shown = _run(out, "resources.source.actors=1")
     assert "60 images" in shown
     _assert_same(reference, out)

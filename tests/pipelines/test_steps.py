@@ -7,13 +7,21 @@ import pytest
 from xpaste_ray.config import load_settings
 from xpaste_ray.embedded import CLIP_DIR
 from xpaste_ray.errors import ConfigError
-from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs, source_recipe
+from xpaste_ray.pipelines.steps import (
+    compose_recipe,
+    open_backgrounds,
+    plan_steps,
+    resolve_inputs,
+    source_recipe,
+)
 
 NAMES = ("source", "segment", "score", "select", "compose")
 
 
 def _fingerprints(*overrides):
-    steps = plan_steps(resolve_inputs(load_settings("demo", overrides)))
+    settings = load_settings("demo", overrides)
+    compose = compose_recipe(settings.compose, open_backgrounds(settings), settings.seed)
+    steps = plan_steps(resolve_inputs(settings), compose)
     return {name: step.fingerprint for name, step in steps.items()}
 
 
@@ -29,8 +37,8 @@ def _fingerprints(*overrides):
         ("select.tolerance=2", "select"),
         ("prompts.per_category=9", "select"),
         ("compose.count=99", "compose"),
-        ("resources.source_actors=1", None),
-        ("resources.compose_actors=4", None),
+        ("resources.source.actors=1", None),
+        ("resources.compose.actors=4", None),
     ],
 )
 def test_setting_changes_its_step_and_those_after_it(override, first_changed):

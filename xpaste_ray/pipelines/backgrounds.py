@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from xpaste_ray.backgrounds import Backgrounds, Indexer, Progress, Source, open_or_index
 from xpaste_ray.backgrounds.index import IMAGES_PER_PART, cut_parts, index_part, index_serially
+from xpaste_ray.pipelines.resources import compose_resources
 from xpaste_ray.worker import prepare_worker
 
 SERIAL_BELOW = 512  # images; starting Ray takes longer than decoding these
@@ -22,29 +23,30 @@ def index_backgrounds(
     cache_dir: Path | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
-    ray_actors: int | None = None,
+    ray_cpus: float | None = None,
 ) -> Backgrounds:
     """The backgrounds of a source, indexed if they are not in the cache.
 
     Few images are indexed in this process, many on Ray, with the same bytes. workers: actors, one a
-    core of this machine if not given. ray_actors: for how many a Ray is started that works on later.
+    core of this machine if not given. ray_cpus: what a Ray that is started here must have for later work.
     """
     workers = workers or os.cpu_count() or 1
-    indexer: Indexer = partial(index_by_size, workers=workers, ray_actors=ray_actors or workers)
+    ray_cpus = ray_cpus or workers * compose_resources(workers).cpus
+    indexer: Indexer = partial(index_by_size, workers=workers, ray_cpus=ray_cpus)
     return open_or_index(source, cache_dir, indexer, progress)
 
 
-def index_by_size(source: Source, items: pa.Table, workers: int, ray_actors: int) -> Iterator[pa.Table]:
+def index_by_size(source: Source, items: pa.Table, workers: int, ray_cpus: float) -> Iterator[pa.Table]:
     if items.num_rows < SERIAL_BELOW:
         return index_serially(source, items)
-    return index_on_ray(source, items, workers, ray_actors)
+    return index_on_ray(source, items, workers, ray_cpus)
 
 
 def index_on_ray(
     source: Source,
     items: pa.Table,
     workers: int,
-    ray_actors: int,
+    ray_cpus: float,
     images_per_part: int = IMAGES_PER_PART,
 ) -> Iterator[pa.Table]:
     """The parts of the work list, in order, whoever was faster."""
@@ -52,13 +54,13 @@ def index_on_ray(
 
     from xpaste_ray.pipelines.ray_profile import actor_stage, configure_data, start_ray
 
-    start_ray(ray_actors)
+    start_ray(ray_cpus)
     configure_data(lambda stage, done: None)  # progress is counted where the results arrive
     parts = [
         pa.Table.from_pylist([{"number": number, "table": _to_bytes(part)}], schema=_PARTS)
         for number, part in enumerate(cut_parts(items, images_per_part))
     ]
-    actors = min(workers, len(parts))
+    actors = compose_resources(min(workers, len(parts)))
     indexed = actor_stage(ray.data.from_arrow(parts), "index", IndexActor, actors, {"source": source})
     early: dict[int, bytes] = {}
     wanted = 0

@@ -21,6 +21,7 @@ from xpaste_ray.formats.dataset import finish, missing_shards
 from xpaste_ray.formats.shards import Shard
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.plans import PlanFolder, finish_plans, missing_plans, write_plans
+from xpaste_ray.pipelines.resources import compose_resources
 from xpaste_ray.pipelines.steps import Step, compose_recipe
 from xpaste_ray.pool import Pool
 from xpaste_ray.worker import prepare_worker
@@ -130,7 +131,7 @@ def run_shards(
 
     from xpaste_ray.pipelines.ray_profile import actor_stage
 
-    actors = min(resources.compose_actors, len(shards))
+    actors = compose_resources(min(resources.compose.actors, len(shards)))
     blocks = shard_blocks(shards, -(-len(shards) // _MAX_BLOCKS))
     done = actor_stage(ray.data.from_arrow(blocks), name, actor, actors, kwargs)
     seconds = 0.0

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from xpaste_ray import __version__
 from xpaste_ray.config import ResourceSettings
 from xpaste_ray.fingerprints import differences
+from xpaste_ray.pipelines.resources import cpus_booked
 from xpaste_ray.pipelines.steps import Step
 from xpaste_ray.runs import RunDir, read_json, write_json
 
@@ -72,8 +73,8 @@ def finish_record(run: RunDir, record: dict[str, Any], summary: Summary) -> None
 
 
 def start_ray(resources: ResourceSettings, progress: Progress) -> None:
-    """Start Ray, unless it runs already, with the job's progress as its listener."""
+    """Start or find Ray, unless that is done, with the job's progress as its listener."""
     from xpaste_ray.pipelines import ray_profile  # a finished job does not pay for Ray
 
-    ray_profile.start_ray(resources.most_actors)
+    ray_profile.start_ray(cpus_booked(resources))
     ray_profile.configure_data(progress.advance)

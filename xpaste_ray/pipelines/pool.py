@@ -1,118 +1,177 @@
 """The pool pipeline: units -> source -> segment -> score -> unit files, then select and seal."""
 
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xpaste_ray.errors import SchemaError
+from xpaste_ray.errors import RunError, SchemaError
 from xpaste_ray.fingerprints import hash_file
-from xpaste_ray.pipelines.steps import Inputs, Step, source_recipe
+from xpaste_ray.pipelines.adapter import Opener, StageActor
+from xpaste_ray.pipelines.job import Progress, Summary, start_ray
+from xpaste_ray.pipelines.ledger import StageTotals
+from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_resources, stage_costs
+from xpaste_ray.pipelines.scores import compact_scores
+from xpaste_ray.pipelines.steps import Inputs, Step
+from xpaste_ray.pipelines.units import (
+    OpenFiles,
+    OpenPrompts,
+    group_blocks,
+    missing_rows,
+    unit_ids,
+    write_units,
+)
 from xpaste_ray.pool import open_pool, seal_pool
 from xpaste_ray.pool.layout import MANIFEST
-from xpaste_ray.prompts import plan_units
-from xpaste_ray.records import CANDIDATES, REJECTS, SCORES, UNITS, check_schema, unit_id, unit_to_row
-from xpaste_ray.runs import RunDir, made_by, write_json, write_parquet
+from xpaste_ray.records import REJECTS
+from xpaste_ray.runs import RunDir, made_by, read_json, write_json, write_parquet
 from xpaste_ray.selection import select
 
-MODEL_STAGES = ("generate", "segment", "score")
-STAGES = (*MODEL_STAGES, "write")  # as in Ray's names of operators, in lower case
-
-_UNITS_PER_BLOCK = 1  # a block is what one actor call gets: larger ones leave actors idle at the end
+Order = Literal["streaming", "sequential"]
+"""All stages at once, or one after the other for a card that cannot hold all models."""
 
 
-def write_units(run: RunDir, inputs: Inputs) -> pa.Table:
-    """The work list, a row a unit, as `units.parquet`."""
+@dataclass(frozen=True, slots=True)
+class StageCode:
+    """What a stage runs: "module:Class" and the arguments of its constructor."""
+
+    target: str
+    kwargs: Mapping[str, Any]
+
+
+Code = Mapping[str, StageCode]
+
+
+def stage_code(inputs: Inputs, plan: Plan) -> Code:
+    """The models' own stages."""
     settings = inputs.settings
-    units = plan_units(
-        inputs.categories,
-        settings.prompts.template,
-        settings.prompts.per_category,
-        settings.source.unit_size,
-        settings.seed,
-        source_recipe(inputs),
-    )
-    table = pa.Table.from_pylist([unit_to_row(unit) for unit in units], schema=UNITS)
-    write_parquet(run.units, table)
-    return table
+    source = {"settings": settings.source, "model_name": inputs.source_model, "device": plan["source"].device}
+    score = {"settings": settings.score, "device": plan["score"].device}
+    return {
+        "source": StageCode("xpaste_ray.stages.generate:GenerateStage", source),
+        "segment": StageCode("xpaste_ray.stages.segment:SegmentStage", {"settings": settings.segment}),
+        "score": StageCode("xpaste_ray.stages.score:ScoreStage", score),
+    }
 
 
-def unit_ids(units: pa.Table) -> list[str]:
-    return [unit_id(r, n) for r, n in zip(units["round"].to_pylist(), units["unit"].to_pylist(), strict=True)]
+@dataclass(slots=True)
+class PoolJob:
+    """The work on one run's pool, from what its folder already has.
+
+    `code`: other stages than the models' own, by name. `retry_failed`: units with a rejection that may
+    have passed are run again.
+    """
+
+    run: RunDir
+    inputs: Inputs
+    steps: dict[str, Step]
+    progress: Progress
+    summary: Summary = field(default_factory=Summary)
+    order: Order = "streaming"
+    retry_failed: bool = False
+    code: Code = field(default_factory=dict)
+
+    def is_done(self) -> bool:
+        run = self.run
+        sealed = run.pools / self.steps["select"].fingerprint
+        files = (run.units, run.scores, run.rejects, run.pool_json, run.run_json, sealed / MANIFEST)
+        if self.retry_failed or not all(path.exists() for path in files):
+            return False
+        return "candidates" in read_json(run.run_json).get("counts", {})
+
+    def make(self) -> None:
+        """Make what is missing: units, scores, the sealed pool. Counts and times go to the summary."""
+        write_units(self.run, self.inputs)
+        names = unit_ids(self.run)
+        passes = [(one, self._missing(one, names)) for one in self._passes()]
+        if any(missing for _, missing in passes):
+            self._start(passes, names)
+        for stages, missing in passes:
+            if missing:
+                self._run_pass(stages, missing)
+        self._select_and_seal()
+
+    def show_plan(self) -> None:
+        """Tell what `make` would do."""
+        write_units(self.run, self.inputs)
+        names = unit_ids(self.run)
+        self._start([(one, self._missing(one, names)) for one in self._passes()], names)
+
+    def _passes(self) -> list[tuple[str, ...]]:
+        return [(stage,) for stage in MODEL_STAGES] if self.order == "sequential" else [MODEL_STAGES]
+
+    def _missing(self, stages: tuple[str, ...], names: Sequence[str]) -> list[int]:
+        """Rows of the work list that have not been through these stages, nor through later ones."""
+        further = MODEL_STAGES[MODEL_STAGES.index(stages[-1]) :]
+        recipes = [self.steps[stage].fingerprint for stage in further]
+        return missing_rows(self.run, names, recipes, self.retry_failed)
+
+    def _start(self, passes: list[tuple[tuple[str, ...], list[int]]], names: Sequence[str]) -> None:
+        """Start or find Ray, and tell the plan. ConfigError if the cluster cannot hold it."""
+        missing = max(len(rows) for _, rows in passes)
+        if missing < len(names):
+            self.progress.say(f"continuing: {len(names) - missing} of {len(names)} units are done")
+        self.progress.say("starting Ray")
+        start_ray(self.inputs.settings.resources, self.progress)
+        self.progress.say(describe(self._plan(), missing, self.order == "sequential"))
+
+    def _plan(self) -> Plan:
+        from xpaste_ray.pipelines.ray_profile import cluster_nodes
+
+        settings = self.inputs.settings
+        costs = stage_costs(settings)
+        return plan_resources(settings.resources, costs, cluster_nodes(), self.order == "sequential")
+
+    def _run_pass(self, stages: tuple[str, ...], rows: list[int]) -> None:
+        plan = self._plan()
+        code = {**stage_code(self.inputs, plan), **self.code}
+        self.progress.begin(dict.fromkeys((*stages, "write"), len(rows)), "units")
+        opener: Opener = OpenPrompts(self.run, "diffusion") if stages[0] == "source" else OpenFiles(self.run)
+        recipe = self.steps[stages[-1]].fingerprint
+        totals = run_units(self.run, rows, {name: plan[name] for name in stages}, code, opener, recipe)
+        for stage, total in totals.items():
+            self.summary.note(stage, total.images, total.seconds)
+
+    def _select_and_seal(self) -> None:
+        if made_by(self.run.scores) != self.steps["select"].fingerprint or self.summary.stage_images:
+            compact_scores(self.run, self.steps["select"].fingerprint)
+        began = time.perf_counter()
+        scores = pq.read_table(self.run.scores)
+        self.summary.counts |= select_and_seal(self.run, scores, self.inputs, self.steps["select"])
+        made = self.summary.counts["candidates"]["made"]
+        self.summary.note("select+seal", made, time.perf_counter() - began)
 
 
-def missing_units(run: RunDir, units: pa.Table, recipe: str) -> pa.Table:
-    """The rows of the work list that have no file of this recipe yet. Present and whole means done."""
-    missing = [made_by(run.unit_file(name)) != recipe for name in unit_ids(units)]
-    return units.filter(pa.array(missing, pa.bool_()))
+def run_units(
+    run: RunDir, rows: Sequence[int], plan: Plan, code: Code, opener: Opener, recipe: str
+) -> dict[str, StageTotals]:
+    """Stream rows of the work list through the actors of `plan`'s stages into unit files.
 
-
-def run_units(run: RunDir, units: pa.Table, inputs: Inputs, recipe: str) -> Counter[str]:
-    """Stream units through the actor pools into unit files; returns busy seconds by stage.
-
-    Ray must be running and its data context configured.
+    Ray must be running and its data context configured. RunError if the run cannot go on.
     """
     import ray.data
 
-    from xpaste_ray.pipelines.adapter import SourceActor, StageActor
-    from xpaste_ray.pipelines.ray_profile import WRITE_TASK_ARGS, actor_stage
+    from xpaste_ray.pipelines.ray_profile import WRITE_TASK_ARGS, RemoteLedger, actor_stage
     from xpaste_ray.pipelines.sink import UnitFileSink
 
-    settings, resources = inputs.settings, inputs.settings.resources
-    blocks = [units.slice(i, _UNITS_PER_BLOCK) for i in range(0, units.num_rows, _UNITS_PER_BLOCK)]
-    dataset = ray.data.from_arrow(blocks)
-    stages = (
-        ("generate", "xpaste_ray.stages.generate:GenerateStage", resources.source_actors,
-         {"settings": settings.source, "model_name": inputs.source_model}),
-        ("segment", "xpaste_ray.stages.segment:SegmentStage", resources.segment_actors,
-         {"settings": settings.segment}),
-        ("score", "xpaste_ray.stages.score:ScoreStage", resources.score_actors,
-         {"settings": settings.score}),
-    )  # fmt: skip
-    for name, stage, actors, stage_kwargs in stages:
-        actor = SourceActor if name == "generate" else StageActor
-        kwargs = {"name": name, "stage": stage, "stage_kwargs": stage_kwargs}
-        dataset = actor_stage(dataset, name, actor, actors, kwargs)
-    sink = UnitFileSink(run, recipe)
-    dataset.write_datasink(sink, ray_remote_args=WRITE_TASK_ARGS)
-    return sink.stage_seconds
-
-
-def compact_scores(run: RunDir, units: pa.Table) -> pa.Table:
-    """Gather the score columns of all unit files as one table, and write it to `scores/`.
-
-    Every prompt of the work list must be there once: SchemaError names the first unit where it is not.
-    """
-    parts = []
-    for name, prompts in zip(unit_ids(units), units["prompts"].to_pylist(), strict=True):
-        file = pq.ParquetFile(run.unit_file(name))
-        found = file.read(columns=["candidate_id"])["candidate_id"].to_pylist()
-        if found != [prompt["candidate_id"] for prompt in prompts]:
-            raise SchemaError(f"{run.unit_file(name)} does not hold the candidates of its unit once each")
-        parts.append(pa.Table.from_pylist(list(_score_rows(file, name)), schema=SCORES))
-    scores = pa.concat_tables(parts)
-    write_parquet(run.scores, scores)
-    return scores
-
-
-_HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index")
-_PROPOSAL = ("method", "ordinal", "status", "reason", "area_fraction")
-
-
-def _score_rows(file: pq.ParquetFile, name: str) -> Iterator[dict[str, object]]:
-    """Rows of `SCORES` from one unit file, read without its images."""
-    check_schema(file.schema_arrow, CANDIDATES, f"scores from {name}")
-    nested = [f"proposals.list.element.{key}" for key in (*_PROPOSAL, "scores")]
-    for row in file.read(columns=[*_HEAD, "status", "reason", *nested]).to_pylist():
-        head = {key: row[key] for key in _HEAD}
-        head |= {"candidate_status": row["status"], "candidate_reason": row["reason"]}
-        for proposal in row["proposals"] or [{}]:
-            yield {
-                **head,
-                **{key: proposal.get(key) for key in _PROPOSAL},
-                "clip_logit": dict(proposal.get("scores") or ()).get("clip_logit"),
-            }
+    ledger = RemoteLedger({name: resources.actors for name, resources in plan.items()})
+    dataset = ray.data.from_arrow(group_blocks(rows))
+    for number, (name, resources) in enumerate(plan.items()):
+        kwargs = {"name": name, "stage": code[name].target, "stage_kwargs": dict(code[name].kwargs),
+                  "attempts": ledger, "opener": None if number else opener}  # fmt: skip
+        dataset = actor_stage(dataset, name, StageActor, resources, kwargs)
+    try:
+        dataset.write_datasink(UnitFileSink(run, recipe, ledger), ray_remote_args=WRITE_TASK_ARGS)
+    except Exception as error:
+        failure = ledger.state().failure
+        if failure:
+            raise RunError(failure) from error
+        raise
+    return ledger.state().totals
 
 
 def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -> dict[str, object]:

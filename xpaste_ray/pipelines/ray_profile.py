@@ -7,6 +7,7 @@ here, so that a new Ray version is one file's work.
 
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -14,34 +15,87 @@ from typing import Any, ClassVar
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.annotations import RayDeprecationWarning
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from xpaste_ray.config import StageResources
+from xpaste_ray.pipelines.ledger import Ledger, LedgerState
+from xpaste_ray.pipelines.resources import SPARE_CPUS, TASK_CPUS, Node
+from xpaste_ray.records import Candidate
+
+_ACCELERATOR = "accelerator_type:"  # Ray's prefix of the resource that names a node's kind of GPU
 
 _OBJECT_STORE_BYTES = 1024**3
-_ACTOR_CPUS = 0.1  # so small a share that the pools leave room for the tasks between them
-_TASK_CPUS = 0.25
-_SPARE_CPUS = 2  # for tasks
-_NO_PROGRESS_TIMEOUT_S = 900
+_NO_PROGRESS_TIMEOUT_S = 1800  # a large model may take this long to load from a slow disk
 
 StageListener = Callable[[str, int], None]
 """Called in the driver with a stage's name and the number of rows that it has handed on."""
 
 
-def start_ray(actors: int) -> None:
-    """Start a local Ray with room for this many actors, unless this process is connected already.
+def start_ray(cpus: float) -> None:
+    """Connect to the cluster that RAY_ADDRESS names, as it does inside a Ray job; without one, start a
+    local Ray for actors that book so many CPUs. Does nothing where this process is connected already.
 
-    Its logical CPUs are bookkeeping, whatever the cores: when they run out Ray waits in silence, and for
-    each it keeps a process ready, which takes from the actors' time.
+    Local logical CPUs are bookkeeping, whatever the cores: when they run out Ray waits in silence, and
+    for each it keeps a process ready, which takes from the actors' time.
     """
     if ray.is_initialized():
         return
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+        return
     ray.init(
         address="local",
-        num_cpus=math.ceil(actors * _ACTOR_CPUS) + _SPARE_CPUS,
-        num_gpus=0,
+        num_cpus=math.ceil(cpus + SPARE_CPUS),
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
+        **quiet,
     )
+
+
+def cluster_nodes() -> list[Node]:
+    """The machines that are up."""
+    return [
+        Node(
+            resources.get("CPU", 0.0),
+            resources.get("GPU", 0.0),
+            next((n.removeprefix(_ACCELERATOR) for n in resources if n.startswith(_ACCELERATOR)), None),
+        )
+        for resources in (node["Resources"] for node in ray.nodes() if node["Alive"])
+    ]
+
+
+class RemoteLedger:
+    """A `Ledger` in a process of its own, on the driver's machine; actors call it from anywhere."""
+
+    def __init__(self, actors: dict[str, int]) -> None:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+        self._ledger = ray.remote(Ledger).options(**options).remote(actors)
+
+    def loading(self, stage: str) -> None:
+        ray.get(self._ledger.loading.remote(stage))
+
+    def loaded(self, stage: str, seconds: float) -> None:
+        ray.get(self._ledger.loaded.remote(stage, seconds))
+
+    def begin(self, stage: str, unit: str) -> dict[int, Candidate] | None:
+        return ray.get(self._ledger.begin.remote(stage, unit))
+
+    def begin_row(self, stage: str, unit: str, row: int) -> bool:
+        return ray.get(self._ledger.begin_row.remote(stage, unit, row))
+
+    def finish_row(self, stage: str, unit: str, row: int, done: Candidate) -> None:
+        ray.get(self._ledger.finish_row.remote(stage, unit, row, done))
+
+    def finish(self, stage: str, unit: str, images: int, seconds: float) -> None:
+        self._ledger.finish.remote(stage, unit, images, seconds)  # nothing follows from it: no waiting
+
+    def fail(self, reason: str) -> None:
+        ray.get(self._ledger.fail.remote(reason))
+
+    def state(self) -> LedgerState:
+        return ray.get(self._ledger.state.remote())
 
 
 def configure_data(listener: StageListener) -> None:
@@ -49,6 +103,7 @@ def configure_data(listener: StageListener) -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False  # the listener shows progress
     context.print_on_execution_start = False
+    context.target_max_block_size = 1  # a row a block: units are large, and none waits for another
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.actor_init_retry_on_errors = False  # a model that does not load is an error at once
     context.custom_execution_callback_classes = [_ProgressCallback]
@@ -57,8 +112,10 @@ def configure_data(listener: StageListener) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def actor_stage(dataset: Dataset, name: str, actor: type, actors: int, kwargs: dict[str, Any]) -> Dataset:
-    """A fixed pool of actors, one row (unit or shard) a call, as Arrow."""
+def actor_stage(
+    dataset: Dataset, name: str, actor: type, resources: StageResources, kwargs: dict[str, Any]
+) -> Dataset:
+    """A fixed pool of actors, one row (group of units, or shard) a call, as Arrow."""
     named = type(name, (actor,), {})  # the operator's name in Ray's tools is the class's
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RayDeprecationWarning)  # of the last two keywords; see above
@@ -67,14 +124,16 @@ def actor_stage(dataset: Dataset, name: str, actor: type, actors: int, kwargs: d
             fn_constructor_kwargs=kwargs,
             batch_size=1,
             batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=actors),
-            num_cpus=_ACTOR_CPUS,
+            compute=ActorPoolStrategy(size=resources.actors),
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus or None,
+            accelerator_type=resources.accelerator_type,
             max_restarts=-1,
             max_task_retries=-1,
         )
 
 
-WRITE_TASK_ARGS: dict[str, Any] = {"num_cpus": _TASK_CPUS}
+WRITE_TASK_ARGS: dict[str, Any] = {"num_cpus": TASK_CPUS}
 
 
 class _ProgressCallback:

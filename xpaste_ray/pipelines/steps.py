@@ -12,12 +12,13 @@ from typing import Any
 from xpaste_ray.backgrounds import Backgrounds, resolve_source
 from xpaste_ray.categories import Category, did_you_mean, lvis_categories, pick_categories
 from xpaste_ray.compose.size_table import size_table_id
-from xpaste_ray.config import ComposeSettings, DatasetSettings, Settings
+from xpaste_ray.config import ComposeSettings, DatasetSettings, PoolSettings
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint, hash_folder
 from xpaste_ray.models.folders import DIFFUSERS_FILE, OPEN_CLIP_FILE, model_folder
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
+from xpaste_ray.pipelines.resources import cpus_booked
 
 # Raised when the code of a step changes what it writes for the same settings.
 _ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 2, "compose": 3}
@@ -25,11 +26,10 @@ _ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 2, "compose": 3}
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that a run reads, resolved and checked."""
+    """Everything that a pool is made from, resolved and checked."""
 
-    settings: Settings
+    settings: PoolSettings
     categories: tuple[Category, ...]
-    backgrounds: Backgrounds
     source_model: str  # its name and the hash of its files, "embedded:diffusion@1f0c..."
     score_model: str
 
@@ -40,8 +40,8 @@ class Step:
     fingerprint: str
 
 
-def resolve_inputs(settings: Settings) -> Inputs:
-    """Find and check the models, categories and backgrounds. Raises ConfigError."""
+def resolve_inputs(settings: PoolSettings) -> Inputs:
+    """Find and check the models and categories. Raises ConfigError."""
     source = model_folder(settings.source.model, "source.model", DIFFUSERS_FILE)
     score = model_folder(settings.score.model, "score.model", OPEN_CLIP_FILE)
     embedded = settings.source.model == "embedded:diffusion"
@@ -56,7 +56,6 @@ def resolve_inputs(settings: Settings) -> Inputs:
     return Inputs(
         settings,
         categories,
-        open_backgrounds(settings),
         _named(settings.source.model, source),
         _named(settings.score.model, score),
     )
@@ -67,8 +66,8 @@ def open_backgrounds(settings: DatasetSettings) -> Backgrounds:
     compose, resources = settings.compose, settings.resources
     backgrounds = index_backgrounds(
         resolve_source(compose.backgrounds, compose.background_images, compose.background_column),
-        workers=resources.compose_actors,
-        ray_actors=resources.most_actors,
+        workers=resources.compose.actors,
+        ray_cpus=cpus_booked(resources),
     )
     return backgrounds.without_categories(compose.exclude_categories)
 
@@ -94,6 +93,13 @@ def source_recipe(inputs: Inputs) -> str:
     return fingerprint(_image_recipe(inputs))[:8]
 
 
+def units_recipe(inputs: Inputs) -> str:
+    """The fingerprint of the work list."""
+    names = [f"{category.id} {category.name}" for category in inputs.categories]
+    prompts = inputs.settings.prompts.model_dump(mode="json")
+    return fingerprint({"source": source_recipe(inputs), "categories": names, "prompts": prompts})
+
+
 def _image_recipe(inputs: Inputs) -> dict[str, Any]:
     settings = inputs.settings
     return {
@@ -104,8 +110,9 @@ def _image_recipe(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def plan_steps(inputs: Inputs) -> dict[str, Step]:
-    """The steps of a whole run, in order. Recipes are keyed as the settings are, for messages."""
+def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[str, Step]:
+    """The steps of a run, in order. Recipes are keyed as the settings are, for messages. `compose`: the
+    recipe of its dataset, see `compose_recipe`."""
     settings = inputs.settings
     names = [f"{category.id} {category.name}" for category in inputs.categories]
     recipes: dict[str, dict[str, Any]] = {
@@ -116,8 +123,9 @@ def plan_steps(inputs: Inputs) -> dict[str, Step]:
             "select": settings.select.model_dump(mode="json"),
             "prompts": {"per_category": settings.prompts.per_category},
         },
-        "compose": compose_recipe(settings.compose, inputs.backgrounds, settings.seed),
     }
+    if compose:
+        recipes["compose"] = compose
     steps: dict[str, Step] = {}
     parent = ""
     for name, recipe in recipes.items():

@@ -16,6 +16,7 @@ from ray.data.collate_fn import NumpyBatchCollateFn
 from xpaste_ray.formats.shards import Shard, plan_shards
 from xpaste_ray.pipelines.compose import ComposeJob, shard_blocks, shards_of
 from xpaste_ray.pipelines.ray_profile import actor_stage, configure_data, start_ray
+from xpaste_ray.pipelines.resources import compose_resources
 from xpaste_ray.samples import sample_from_json, sample_to_json
 from xpaste_ray.worker import prepare_worker
 
@@ -34,11 +35,12 @@ def composed_samples(job: ComposeJob, actors: int, first: int = 0) -> Dataset:
 
     A local Ray is started unless this process is connected to one.
     """
-    start_ray(actors)
+    resources = compose_resources(actors)
+    start_ray(actors * resources.cpus)
     configure_data(lambda stage, done: None)
     ranges = plan_shards(job.settings.count, _SAMPLES_PER_BLOCK)
     blocks = shard_blocks([Shard(first + part.first, first + part.last) for part in ranges], 1)
-    return actor_stage(ray.data.from_arrow(blocks), "compose", StreamActor, actors, {"job": job})
+    return actor_stage(ray.data.from_arrow(blocks), "compose", StreamActor, resources, {"job": job})
 
 
 class StreamActor:

@@ -21,7 +21,7 @@ _CONSTANT_BELOW = 2  # grey levels between the darkest and the brightest value
 class GenerateStage:
     """Runs text-to-image on a unit, always in the same batch shape."""
 
-    def __init__(self, settings: SourceSettings, model_name: str) -> None:
+    def __init__(self, settings: SourceSettings, model_name: str, device: str = "cpu") -> None:
         torch.set_num_threads(settings.threads)
         self._settings = settings
         self._model_name = model_name

@@ -23,7 +23,7 @@ class ScoreStage:
     against the score template. Source: X-Paste, stage C.
     """
 
-    def __init__(self, settings: ScoreSettings) -> None:
+    def __init__(self, settings: ScoreSettings, device: str = "cpu") -> None:
         torch.set_num_threads(settings.threads)
         self._settings = settings
         self._model = ClipModel(model_folder(settings.model, "score.model", OPEN_CLIP_FILE))

@@ -1,0 +1,121 @@
+"""The work list of a run, and how actors read it.
+
+Ray gets row numbers of `units.parquet` only, a group of them a block, so that the driver's memory does
+not grow with the work. An actor hands on each unit of a group as soon as it is done.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from xpaste_ray.pipelines.steps import Inputs, source_recipe, units_recipe
+from xpaste_ray.prompts import plan_units
+from xpaste_ray.records import UNITS, Candidate, unit_from_row, unit_id, unit_to_row
+from xpaste_ray.runs import RunDir, made_by, whole_parquet
+from xpaste_ray.unit_files import read_unit
+
+_UNITS_PER_ROW_GROUP = 64
+_MAX_GROUPS = 4096  # the driver keeps a few kB of each
+_READERS = 16  # threads: reading the end of a file is mostly waiting
+
+_GROUPS = pa.schema([pa.field("rows", pa.list_(pa.int64()), nullable=False)])
+
+
+def write_units(run: RunDir, inputs: Inputs) -> None:
+    """The work list, a row a unit, as `units.parquet`, unless it is there."""
+    settings = inputs.settings
+    recipe = units_recipe(inputs)
+    if made_by(run.units) == recipe:
+        return
+    units = plan_units(
+        inputs.categories,
+        settings.prompts.template,
+        settings.prompts.per_category,
+        settings.source.unit_size,
+        settings.seed,
+        source_recipe(inputs),
+    )
+    with whole_parquet(run.units, UNITS, recipe) as writer:
+        while rows := [unit_to_row(unit) for unit in islice(units, _UNITS_PER_ROW_GROUP)]:
+            writer.write_table(pa.Table.from_pylist(rows, schema=UNITS))
+
+
+def unit_ids(run: RunDir) -> list[str]:
+    """Of all units, in the order of the work list."""
+    table = pq.ParquetFile(run.units).read(columns=["round", "unit"])
+    return [unit_id(r, n) for r, n in zip(table["round"].to_pylist(), table["unit"].to_pylist(), strict=True)]
+
+
+def missing_rows(
+    run: RunDir, names: Sequence[str], recipes: Collection[str], retry_failed: bool = False
+) -> list[int]:
+    """The rows of the work list that have no file made by one of `recipes`. Present and whole means done.
+
+    `retry_failed`: unless it holds a candidate whose rejection was transient.
+    """
+    there = run.unit_sizes()
+    found = [row for row, name in enumerate(names) if name in there]
+
+    def is_done(row: int) -> bool:
+        path = run.unit_file(names[row])
+        return made_by(path) in recipes and not (retry_failed and _failed(path))
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        done = {row for row, whole in zip(found, pool.map(is_done, found), strict=True) if whole}
+    return [row for row in range(len(names)) if row not in done]
+
+
+def _failed(path: Path) -> bool:
+    """Whether a unit's file has a candidate that another try may save."""
+    return bool(pc.any(pq.ParquetFile(path).read(columns=["transient"])["transient"]).as_py())
+
+
+def group_blocks(rows: Sequence[int]) -> list[pa.Table]:
+    """Blocks of consecutive rows of the work list: one each, unless these would be too many."""
+    size = -(-len(rows) // _MAX_GROUPS) or 1
+    return [
+        pa.Table.from_pylist([{"rows": list(rows[i : i + size])}], schema=_GROUPS)
+        for i in range(0, len(rows), size)
+    ]
+
+
+def _rows_of(batch: pa.Table) -> list[int]:
+    return [row for group in batch["rows"].to_pylist() for row in group]
+
+
+class OpenPrompts:
+    """Units as the source gets them: prompts of the work list, without images."""
+
+    def __init__(self, run: RunDir, source: str) -> None:
+        self._run, self._source = run, source
+
+    def __call__(self, batch: pa.Table) -> Iterator[dict[str, Any]]:
+        file = pq.ParquetFile(self._run.units)
+        kept, group = -1, pa.table({})
+        for row in _rows_of(batch):
+            if row // _UNITS_PER_ROW_GROUP != kept:
+                kept = row // _UNITS_PER_ROW_GROUP
+                group = file.read_row_group(kept)
+            (told,) = group.slice(row % _UNITS_PER_ROW_GROUP, 1).to_pylist()
+            unit = unit_from_row(told)
+            candidates = [Candidate(prompt, self._source) for prompt in unit.prompts]
+            yield {"round": unit.round, "unit": unit.number, "candidates": candidates}
+
+
+class OpenFiles:
+    """Units as an earlier stage left them in their files."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+
+    def __call__(self, batch: pa.Table) -> Iterator[dict[str, Any]]:
+        table = pq.ParquetFile(self._run.units).read(columns=["round", "unit"])
+        for row in _rows_of(batch):
+            (told,) = table.slice(row, 1).to_pylist()
+            yield {**told, "candidates": read_unit(self._run, unit_id(told["round"], told["unit"]))}
