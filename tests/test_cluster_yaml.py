@@ -8,10 +8,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
+from pyarrow.fs import FileSystem
+from ray.autoscaler._private.aws.config import bootstrap_aws
+from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.command_runner import _with_interactive
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = yaml.safe_load((ROOT / "cluster.yaml").read_text())
@@ -87,6 +92,31 @@ def test_mounts_exist_and_hold_what_the_package_is_installed_from():
     assert {"xpaste_ray", "pyproject.toml", "requirements.lock", "Makefile"} <= sources
 
 
+@pytest.fixture
+def aws(s3, tmp_path, monkeypatch):
+    """A server of AWS's interface, with the roles that `ray up` makes and that the file asks for."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray saves its SSH key there
+    roles = boto3.client("iam", region_name=CLUSTER["provider"]["region"])
+    for name in ("ray-autoscaler-v1", "xpaste-worker"):
+        roles.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        roles.create_instance_profile(InstanceProfileName=name)
+        roles.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+
+
+@pytest.mark.usefixtures("aws")
+def test_the_provider_starts_a_node_of_each_type(prepared):
+    """Ray's own AWS code, which makes keys, groups and requests of the file, up to the running machine."""
+    config = bootstrap_aws(copy.deepcopy(prepared))
+    provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+    for name, kind in config["available_node_types"].items():
+        (node,) = provider.create_node(kind["node_config"], {TAG_RAY_USER_NODE_TYPE: name}, 1).values()
+        asked = CLUSTER["available_node_types"][name]["node_config"]
+        assert (node.instance_type, node.image_id) == (asked["InstanceType"], asked["ImageId"])
+        assert (node.instance_lifecycle == "spot") == ("InstanceMarketOptions" in asked)
+        if name != config["head_node_type"]:  # whose role Ray adds later
+            assert node.iam_instance_profile["Arn"].endswith("/xpaste-worker")
+
+
 def _mount(home: Path) -> None:
     """Lay out a node's home as the launcher does, with a token of its own."""
     for remote, local in CLUSTER["file_mounts"].items():
@@ -131,12 +161,25 @@ def _on_node(command: str, home: Path, timeout_s: float) -> str:
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory, prepared):
-    """The home of a node after the head's set-up commands, which include the workers'."""
+def head_commands(prepared, s3):
+    """The head's set-up commands, which begin with every node's, with a real bucket for the example's."""
+    bucket = s3()
+    store, root = FileSystem.from_uri(bucket)
+    store.create_dir(f"{root}/models/clip")
+    with store.open_output_stream(f"{root}/models/clip/open_clip_config.json") as file:
+        file.write(b"{}")
+    commands = [command.replace("s3://my-bucket", bucket) for command in prepared["head_setup_commands"]]
+    assert commands != prepared["head_setup_commands"]
+    return commands
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory, head_commands):
+    """The home of a node after its set-up commands."""
     home = tmp_path_factory.mktemp("node")
     _mount(home)
     try:
-        for command in prepared["head_setup_commands"]:
+        for command in head_commands:
             _on_node(command, home, SETUP_DEADLINE_S)
         yield home
     finally:
@@ -145,20 +188,21 @@ def node(tmp_path_factory, prepared):
 
 @pytest.mark.faults
 def test_setup_commands_make_a_node_that_works(node):
-    """In an empty home: the pinned Ray, the command, the environment that Ray and the jobs start in."""
+    """In an empty home: the pinned Ray, our command, the environment of Ray and the jobs, models."""
     assert f"ray, version {_locked('ray')}" in _on_node("ray --version", node, 60)
-    assert "pool" in _on_node("xpaste --help", node, 60)
-    told = _on_node("echo $RAY_AUTH_MODE $RAY_SERVE_ENABLE_HA_PROXY $HF_HOME", node, 60)
-    assert told.split() == ["token", "1", f"{node}/cache/huggingface"]
-    models = _on_node(
+    assert "compose" in _on_node("xpaste --help", node, 60)
+    told = _on_node("echo $RAY_AUTH_MODE $RAY_SERVE_ENABLE_HA_PROXY", node, 60)
+    assert told.split() == ["token", "1"]
+    imported = _on_node(
         "python -c 'import torch, cv2, boto3, xpaste_ray; print(xpaste_ray.__file__)'", node, 120
     )
-    assert models.strip().splitlines()[-1] == f"{node}/checkout/xpaste_ray/__init__.py"
+    assert imported.splitlines()[-1] == f"{node}/checkout/xpaste_ray/__init__.py"
+    assert (node / "models" / "clip" / "open_clip_config.json").read_bytes() == b"{}"
 
 
 @pytest.mark.faults
-def test_setup_commands_can_run_again(node, prepared):
+def test_setup_commands_can_run_again(node, head_commands):
     """`ray up` runs them again when a mounted file has changed."""
-    for command in prepared["head_setup_commands"]:
+    for command in head_commands:
         _on_node(command, node, SETUP_DEADLINE_S)
     assert (node / ".bashrc").read_text().count("source ~/xpaste.env") == 1

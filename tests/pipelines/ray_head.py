@@ -22,7 +22,7 @@ from typing import Any
 
 _BIN = Path(sys.executable).parent
 _RAY = str(_BIN / "ray")
-_START_DEADLINE_S = 90
+_START_DEADLINE_S = 150
 _STOP_DEADLINE_S = 30
 _MARK = "XPASTE_TESTS_HEAD"
 
