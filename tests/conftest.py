@@ -25,6 +25,7 @@ from xpaste_ray.masks import encode_png
 from xpaste_ray.pool import Pool, open_pool, seal_pool
 from xpaste_ray.records import CANDIDATES, SCORES, Candidate, Prompt, unit_id
 from xpaste_ray.runs import RunDir, write_parquet
+from xpaste_ray.storage import Location
 
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="xpaste-tests-")  # not the user's own cache
 os.environ["RAY_AUTH_MODE"] = "disabled"  # Ray 2.60's default differs between its doors
@@ -52,7 +53,7 @@ def disc(side_px: int, radius_px: float) -> np.ndarray:
     return x * x + y * y <= radius_px * radius_px
 
 
-def seal_discs(root: Path, counts: dict[str, int]) -> Pool:
+def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
     """A pool of discs: `counts[name]` instances of each category, the k-th of radius 8 + k."""
     run = RunDir(root)
     rows, scores = [], []

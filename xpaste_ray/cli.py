@@ -117,7 +117,7 @@ def pool_build(
     settings = load(PoolSettings, preset, overrides or (), given)
     options = BuildOptions(plan, retry_failed, dry_run)
     with ConsoleProgress() as progress:
-        summary = build_pool(settings, Path(out), progress, options)
+        summary = build_pool(settings, out, progress, options)
     if not dry_run:
         print_pool_summary(summary, out)
 

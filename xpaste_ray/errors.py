@@ -13,17 +13,25 @@ class SchemaError(XPasteError, TypeError):
     """A stage handed over columns that its successor does not accept. A defect in the code."""
 
 
+class RunError(XPasteError):
+    """A run that cannot go on. What is done stays done: the same command continues it once the cause is
+    mended. The command exits with 1."""
+
+
+class StorageError(RunError):
+    """A disk or an object store failed. Nothing is damaged: the same command continues the run."""
+
+
+class LeaseLostError(RunError):
+    """Another process took the run over while this one did not answer. This one stops."""
+
+
 class RowError(XPasteError):
     """One unusable row: it is rejected under `reason`, and its neighbours go on."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
-
-
-class RunError(XPasteError):
-    """A run that cannot go on. What is done stays done: the same command continues it once the cause is
-    mended. The command exits with 1."""
 
 
 class DeviceLost(XPasteError):

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from xpaste_ray.errors import RunError, SchemaError
-from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pipelines.adapter import Opener, StageActor
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.ledger import StageTotals
@@ -28,7 +27,7 @@ from xpaste_ray.pipelines.units import (
 from xpaste_ray.pool import open_pool, seal_pool
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.records import REJECTS
-from xpaste_ray.runs import RunDir, made_by, read_json, write_json, write_parquet
+from xpaste_ray.runs import RunDir, made_by, open_parquet, read_json, write_json, write_parquet
 from xpaste_ray.selection import select
 
 Order = Literal["streaming", "sequential"]
@@ -140,7 +139,7 @@ class PoolJob:
         if made_by(self.run.scores) != self.steps["select"].fingerprint or self.summary.stage_images:
             compact_scores(self.run, self.steps["select"].fingerprint)
         began = time.perf_counter()
-        scores = pq.read_table(self.run.scores)
+        scores = open_parquet(self.run.scores).read()
         self.summary.counts |= select_and_seal(self.run, scores, self.inputs, self.steps["select"])
         made = self.summary.counts["candidates"]["made"]
         self.summary.note("select+seal", made, time.perf_counter() - began)
@@ -191,7 +190,7 @@ def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -
     write_parquet(run.rejects, pa.Table.from_pylist(rejects, schema=REJECTS))
     pointer = {
         "current": folder.relative_to(run.root).as_posix(),
-        "manifest_checksum": hash_file(folder / MANIFEST),
+        "manifest_checksum": hash_bytes((folder / MANIFEST).read_bytes()),
     }
     write_json(run.pool_json, pointer)
     made = {"candidate": selection.candidates, "proposal": selection.proposals}

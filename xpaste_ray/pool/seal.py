@@ -14,17 +14,18 @@ import pyarrow.parquet as pq
 
 from xpaste_ray.categories import Category, category_to_coco
 from xpaste_ray.errors import RowError
-from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.masks import decode_png
 from xpaste_ray.pool.cutout import cut_out
 from xpaste_ray.pool.layout import FORMAT, INDEX, INDEX_SCHEMA, INSTANCE_SCHEMA, MANIFEST, shard_name
 from xpaste_ray.records import instance_id, unit_id
-from xpaste_ray.runs import write_json, write_whole
+from xpaste_ray.runs import write_json
+from xpaste_ray.storage import Location, locate
 
 _ROWS_PER_SHARD = 4096
 _MAX_BATCH_BYTES = 64 * 1024**2
 
-UnitFile = Callable[[str], Path]
+UnitFile = Callable[[str], Location]
 Rejection = tuple[str, str, str, str]  # kind, id, category, reason: a row of records.REJECTS
 
 
@@ -34,13 +35,14 @@ def seal_pool(
     categories: Sequence[Category],
     max_side_px: int,
     fingerprint: str,
-    out_dir: Path,
+    out_dir: Path | Location,
 ) -> list[Rejection]:
     """Write the pool of the `kept` rows of `records.SCORES`, in their order.
 
     Returns the proposals and candidates whose cut-out turned out unusable. The manifest is written
     last: a folder without one is not a pool.
     """
+    folder = locate(out_dir)
     index: list[dict[str, Any]] = []
     rejections: list[Rejection] = []
     shards: list[dict[str, Any]] = []
@@ -48,14 +50,17 @@ def seal_pool(
         number = start // _ROWS_PER_SHARD
         rows, rejected = _instances(kept.slice(start, _ROWS_PER_SHARD), unit_file, max_side_px)
         rejections += rejected
-        path = out_dir / shard_name(number)
-        index += _write_shard(path, rows, number)
-        shards.append({"name": path.name, "rows": len(rows), "checksum": hash_file(path)})
+        name = shard_name(number)
+        data, its_index = _shard(rows, number)
+        (folder / name).write_whole(data)
+        index += its_index
+        shards.append({"name": name, "rows": len(rows), "checksum": hash_bytes(data)})
     table = pa.Table.from_pylist(index, schema=INDEX_SCHEMA)
-    write_whole(out_dir / INDEX, _ipc_bytes(INDEX_SCHEMA, table.to_batches()))
+    index_data = _ipc_bytes(INDEX_SCHEMA, table.to_batches())
+    (folder / INDEX).write_whole(index_data)
     counts = Counter(row["category_id"] for row in index)
     write_json(
-        out_dir / MANIFEST,
+        folder / MANIFEST,
         {
             "format": FORMAT,
             "fingerprint": fingerprint,
@@ -63,7 +68,7 @@ def seal_pool(
             "categories": [
                 {**category_to_coco(category), "instances": counts[category.id]} for category in categories
             ],
-            "index": {"name": INDEX, "checksum": hash_file(out_dir / INDEX)},
+            "index": {"name": INDEX, "checksum": hash_bytes(index_data)},
             "shards": shards,
         },
     )
@@ -82,7 +87,8 @@ def _instances(
     rejections: list[Rejection] = []
     for unit, positions in by_unit.items():
         names = [wanted[position]["candidate_id"] for position in positions]
-        table = pq.read_table(unit_file(unit), filters=[("candidate_id", "in", names)])
+        with unit_file(unit).open() as file:
+            table = pq.read_table(file, filters=[("candidate_id", "in", names)])
         candidates = {row["candidate_id"]: row for row in table.to_pylist()}
         for position in positions:
             row = wanted[position]
@@ -119,8 +125,8 @@ def _instance(candidate: dict[str, Any], wanted: dict[str, Any], max_side_px: in
     }
 
 
-def _write_shard(path: Path, rows: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-    """Write one shard; returns its rows of the index."""
+def _shard(rows: list[dict[str, Any]], number: int) -> tuple[bytes, list[dict[str, Any]]]:
+    """The bytes of one shard's file, and its rows of the index."""
     batches, index = [], []
     for batch_number, batch in enumerate(_batches(rows)):
         batches.append(pa.RecordBatch.from_pylist(batch, schema=INSTANCE_SCHEMA))
@@ -137,8 +143,7 @@ def _write_shard(path: Path, rows: list[dict[str, Any]], number: int) -> list[di
             }
             for offset, row in enumerate(batch)
         ]
-    write_whole(path, _ipc_bytes(INSTANCE_SCHEMA, batches))
-    return index
+    return _ipc_bytes(INSTANCE_SCHEMA, batches), index
 
 
 def _batches(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
