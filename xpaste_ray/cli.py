@@ -111,7 +111,6 @@ def pool_build(
     check_absolute("--out", out)
     given: dict[str, object] = {}
     if categories:
-        check_absolute("--categories", categories)
         given["categories.names"] = read_names(categories)
     if resources == "auto":
         given |= {f"resources.{stage}": "auto" for stage in ("source", "segment", "score")}
