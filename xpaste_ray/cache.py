@@ -24,8 +24,14 @@ _FILES_AT_ONCE = 16
 _TRIES = 2
 
 
+CACHE_DIR_VARIABLE = "XPASTE_CACHE_DIR"  # what `--cache-dir` sets, for the processes of other nodes too
+
+
 def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/xpaste_ray`, in ~/.cache if that is not set."""
+    """What `--cache-dir` says; else `$XDG_CACHE_HOME/xpaste_ray`, in ~/.cache if that is not set."""
+    told = os.environ.get(CACHE_DIR_VARIABLE)
+    if told:
+        return Path(told)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "xpaste_ray"
 
@@ -67,8 +73,8 @@ def only_one(folder: Path) -> Iterator[None]:
         lock = folder.with_name(f".{folder.name}.lock").open("a")
     except OSError as error:
         raise ConfigError(
-            f"the cache {folder.parent} is not writable ({error.strerror}): set XDG_CACHE_HOME to a folder "
-            "that is"
+            f"the cache {folder.parent} is not writable ({error.strerror}): give a folder that is, with "
+            "--cache-dir or XDG_CACHE_HOME"
         ) from None
     with lock:
         try:
