@@ -70,11 +70,14 @@ def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
             rows.append(
                 head
                 | {"text": one.text, "seed": one.seed, "source": "hand", "model": None, "status": "ok",
-                   "reason": None, "height": 40, "width": 40, "image_png": encode_png(image)}
+                   "reason": None, "degraded_shape": False, "transient": False, "height": 40, "width": 40,
+                   "image_png": encode_png(image)}
                 | {"proposals": [proposal | {"mask_png": encode_png(mask.astype(np.uint8) * 255),
                                              "scores": [("clip_logit", 30.0)], "embedding": None}]}
             )  # fmt: skip
-            scores.append(head | {"candidate_status": "ok"} | proposal | {"clip_logit": 30.0})
+            scores.append(
+                head | {"candidate_status": "ok", "transient": False} | proposal | {"clip_logit": 30.0}
+            )
     write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES), "test")
     kept = pa.Table.from_pylist(scores, schema=SCORES)
     assert seal_pool(kept, run.unit_file, CATEGORIES, 256, "f" * 16, run.pools / "pool") == []

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
 GROUND = ["errors", "rng", "records", "categories", "yaml12", "config", "fingerprints"]
 PURE = ["masks", "unit_files", "prompts", "selection", "backgrounds", "storage", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
-        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "stages.segment"]  # fmt: skip
+        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
+        "stages.faults", "stages.batches", "stages.segment"]  # fmt: skip
 MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
 
 

@@ -23,7 +23,7 @@ import sys, time
 from xpaste_ray import lease
 from xpaste_ray.errors import XPasteError
 from xpaste_ray.storage import locate
-lease.RENEW_SECONDS, lease.WATCH_SECONDS, lease.SETTLE_SECONDS = 0.2, 1.5, 0.5
+lease.RENEW_SECONDS, lease.WATCH_SECONDS, lease.SETTLE_SECONDS = 0.2, 1.5, 3
 if len(sys.argv) > 2:
     lease.socket.gethostname = lambda: sys.argv[2]
     lease._boot = lambda: "boot of " + sys.argv[2]
@@ -44,8 +44,14 @@ def root(request, tmp_path):
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch):
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.2)
-    monkeypatch.setattr(lease, "WATCH_SECONDS", 1.5)
+    monkeypatch.setattr(lease, "WATCH_SECONDS", 30)
     monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.5)
+
+
+@pytest.fixture
+def short_watch(monkeypatch):
+    """For leases that nobody renews; a live one must not be missed on a busy machine."""
+    monkeypatch.setattr(lease, "WATCH_SECONDS", 1.5)
 
 
 @contextmanager
@@ -83,7 +89,7 @@ def test_a_dead_process_of_this_host_is_followed_at_once(root):
         time.sleep(0.2)
         began = time.monotonic()
         with hold_lease(root, said.append):
-            assert time.monotonic() - began < 1.2 and said == []
+            assert time.monotonic() - began < 20 and said == []
 
 
 def test_a_process_number_that_is_used_again_is_not_its_holder(root):
@@ -103,17 +109,17 @@ def test_a_live_holder_on_another_host_is_noticed_by_its_renewals(root):
             hold_lease(root, said.append),
         ):
             pass
-        assert "is held by process" in said[0] and "elsewhere: watching for 2 s" in said[0]
+        assert "is held by process" in said[0] and "elsewhere: watching for 30 s" in said[0]
 
 
-def test_a_silent_holder_on_another_host_is_followed_after_watching(root):
+def test_a_silent_holder_on_another_host_is_followed_after_watching(root, short_watch):
     with holder(root, "elsewhere") as first:
         assert first.stdout.readline() == "held\n"
         first.kill()
         first.wait(30)
         began = time.monotonic()
         with hold_lease(root):
-            assert 1.5 <= time.monotonic() - began < 10
+            assert 1.5 <= time.monotonic() - began < 60
 
 
 def test_an_old_lease_of_another_host_is_not_even_watched(tmp_path):
@@ -125,7 +131,7 @@ def test_an_old_lease_of_another_host_is_not_even_watched(tmp_path):
         assert said == []
 
 
-def test_a_damaged_lease_is_followed_after_watching(root):
+def test_a_damaged_lease_is_followed_after_watching(root, short_watch):
     (root / LEASE).write_whole(b'{"host": ')
     said = []
     with hold_lease(root, said.append):
@@ -149,7 +155,7 @@ def test_only_one_of_many_follows_a_dead_holder(root):
     assert all("another xpaste" in line for line in lines if line != "held\n")
 
 
-def test_a_stopped_holder_is_told_when_it_wakes_that_another_took_over(root):
+def test_a_stopped_holder_is_told_when_it_wakes_that_another_took_over(root, short_watch):
     with holder(root, "elsewhere") as first:
         assert first.stdout.readline() == "held\n"
         first.send_signal(signal.SIGSTOP)
@@ -191,7 +197,9 @@ def test_a_store_that_fails_for_a_while_costs_no_lease(s3, monkeypatch):
     fault = Failing("put", times=0)
     with hold_lease(faulty(locate(s3()), fault)) as held:
         fault.left = 6
-        time.sleep(2)
+        give_up = time.monotonic() + 60
+        while fault.left and time.monotonic() < give_up:
+            time.sleep(0.1)
         assert fault.left == 0 and not held.lost.is_set()
 
 

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -18,37 +18,51 @@ from pathlib import Path, PurePosixPath
 from xpaste_ray.errors import ConfigError, StorageError
 from xpaste_ray.fingerprints import fingerprint, hash_bytes, hash_file
 from xpaste_ray.runs import read_json, write_json
-from xpaste_ray.storage import Location, aside_of
+from xpaste_ray.storage import Location, Stamp, aside_of
 
 _FILES_AT_ONCE = 16
 _TRIES = 2
 
 
+CACHE_DIR_VARIABLE = "XPASTE_CACHE_DIR"  # what `--cache-dir` sets, for the processes of other nodes too
+
+
 def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/xpaste_ray`, in ~/.cache if that is not set."""
+    """What `--cache-dir` says; else `$XDG_CACHE_HOME/xpaste_ray`, in ~/.cache if that is not set."""
+    told = os.environ.get(CACHE_DIR_VARIABLE)
+    if told:
+        return Path(told)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "xpaste_ray"
 
 
 def local_copy(
-    folder: Location, files: Mapping[str, str] | None = None, cache_dir: Path | None = None
+    folder: Location,
+    files: Mapping[str, str] | None = None,
+    cache_dir: Path | None = None,
+    version: str | None = None,
 ) -> Path:
     """A local folder with the files of a remote one; a local folder itself, whatever is in it.
 
     files: checksums (`fingerprints.hash_file`) by relative name, of those that are wanted. Without, all
     files of the folder are copied and checked by their sizes. cache_dir: `default_cache_dir()` if not given.
+    version: the name of an earlier copy of the folder; if this node has it, the store is not even asked.
     Other processes of this node that want the same wait for the one that copies. FileNotFoundError if a
-    file or the folder is not there; StorageError if what arrives is something else, twice.
+    file or the folder is not there; StorageError if what arrives is something else, twice, or another
+    version than asked for.
     """
     if folder.is_local:
         return folder.path
     if files is None:
-        stamps = folder.stamps()
-        if not stamps:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-        sizes = {name: size for name, (size, _) in stamps.items()}
-        return _copy(folder, sizes, fingerprint({"stamps": stamps}), cache_dir)
+        return _copy_of_now(folder, folder.stamps, cache_dir, version)
     return _copy(folder, files, fingerprint({"checksums": dict(files)}), cache_dir)
+
+
+def local_file(file: Location, cache_dir: Path | None = None, version: str | None = None) -> Path:
+    """A local copy of one remote file, as `local_copy` makes it of a folder; `version`: its folder's name."""
+    if file.is_local:
+        return file.path
+    return _copy_of_now(file.parent, lambda: {file.name: file.stamp()}, cache_dir, version) / file.name
 
 
 @contextmanager
@@ -59,8 +73,8 @@ def only_one(folder: Path) -> Iterator[None]:
         lock = folder.with_name(f".{folder.name}.lock").open("a")
     except OSError as error:
         raise ConfigError(
-            f"the cache {folder.parent} is not writable ({error.strerror}): set XDG_CACHE_HOME to a folder "
-            "that is"
+            f"the cache {folder.parent} is not writable ({error.strerror}): give a folder that is, with "
+            "--cache-dir or XDG_CACHE_HOME"
         ) from None
     with lock:
         try:
@@ -71,20 +85,37 @@ def only_one(folder: Path) -> Iterator[None]:
         yield
 
 
+def _copy_of_now(
+    folder: Location, stamps: Callable[[], dict[str, Stamp]], cache_dir: Path | None, version: str | None
+) -> Path:
+    """A copy of the files as they are now, known by their sizes and times."""
+    if version is not None and _is_whole(_place(folder, version, cache_dir)):
+        return _place(folder, version, cache_dir)
+    found = stamps()
+    if not found:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    now = fingerprint({"stamps": found})
+    if version not in (None, now):
+        raise StorageError(f"{folder} has changed since the work began: run the same command again")
+    return _copy(folder, {name: size for name, (size, _) in found.items()}, now, cache_dir)
+
+
 def _copy(folder: Location, wanted: Mapping[str, str | int], version: str, cache_dir: Path | None) -> Path:
     """wanted: the checksum, or else the size, of each file."""
     for name in wanted:
         if name.startswith("/") or ".." in PurePosixPath(name).parts:
-            raise ConfigError(
-                f"{folder} holds a file called {name!r}, which would leave the folder: rename it"
-            )
-    address = hash_bytes(str(folder).encode())[:16]
-    copy = (cache_dir or default_cache_dir()) / "copies" / address / version
+            raise ConfigError(f"{folder}: a file is called {name!r}, which would leave the folder: rename it")
+    copy = _place(folder, version, cache_dir)
     if not _is_whole(copy):
         with only_one(copy):
             if not _is_whole(copy):
                 _make(copy, folder, wanted)
     return copy
+
+
+def _place(folder: Location, version: str, cache_dir: Path | None) -> Path:
+    address = hash_bytes(str(folder).encode())[:16]
+    return (cache_dir or default_cache_dir()) / "copies" / address / version
 
 
 def _record_of(copy: Path) -> Path:

@@ -1,5 +1,6 @@
 """The command line. Commands parse, call and report; everything heavy is imported when needed."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -59,6 +60,24 @@ SetOption = Annotated[
 ]
 
 
+def _set_cache_dir(folder: str | None) -> None:
+    if folder:
+        from xpaste_ray.cache import CACHE_DIR_VARIABLE
+
+        os.environ[CACHE_DIR_VARIABLE] = str(Path(folder).absolute())
+
+
+CacheOption = Annotated[
+    str | None,
+    typer.Option(
+        callback=_set_cache_dir,
+        expose_value=False,
+        metavar="DIR",
+        help="Each node's folder for copies of remote pools, backgrounds, models; ~/.cache/xpaste_ray.",
+    ),
+]
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="The run's folder; the same command continues it.")] = Path(
@@ -101,21 +120,25 @@ def pool_build(
         bool, typer.Option("--retry-failed", help="Run units again that lost images to a passing failure.")
     ] = False,
     overrides: SetOption = None,
+    cache_dir: CacheOption = None,
 ) -> None:
     """Generate, cut out, score and select instances; on this machine, or as a job on a Ray cluster."""
     from xpaste_ray.categories import read_names
     from xpaste_ray.config import PoolSettings, load
-    from xpaste_ray.pipelines.build import BuildOptions, build_pool, check_absolute
+    from xpaste_ray.pipelines.build import BuildOptions, build_pool
+    from xpaste_ray.pipelines.places import check_absolute
     from xpaste_ray.report import ConsoleProgress, print_pool_summary
 
     check_absolute("--out", out)
     given: dict[str, object] = {}
     if categories:
-        check_absolute("--categories", categories)
         given["categories.names"] = read_names(categories)
     if resources == "auto":
         given |= {f"resources.{stage}": "auto" for stage in ("source", "segment", "score")}
     settings = load(PoolSettings, preset, overrides or (), given)
+    for section, model in (("source", settings.source.model), ("score", settings.score.model)):
+        if not model.startswith("embedded:"):
+            check_absolute(f"{section}.model", model)
     options = BuildOptions(plan, retry_failed, dry_run)
     with ConsoleProgress() as progress:
         summary = build_pool(settings, out, progress, options)
@@ -151,7 +174,9 @@ def pool_verify(
     typer.echo(f"{run} is whole")
 
 
-PoolOption = Annotated[Path, typer.Option(help="A run with a sealed pool, or a pool's folder.")]
+PoolOption = Annotated[
+    str, typer.Option(help="A run with a sealed pool, or a pool's folder; s3:// and gs:// are copied once.")
+]
 BackgroundsOption = Annotated[
     str,
     typer.Option(
@@ -226,11 +251,16 @@ def compose(
     from_plans: Annotated[Path | None, typer.Option(help="Render these plans instead of new ones.")] = None,
     preset: PresetOption = "xpaste",
     overrides: SetOption = None,
+    cache_dir: CacheOption = None,
 ) -> None:
     """Paste instances of a pool on backgrounds: a labelled dataset in any format."""
     from xpaste_ray.pipelines.dataset import compose_dataset, open_job, write_dataset_plans
+    from xpaste_ray.pipelines.places import check_absolute
     from xpaste_ray.report import ConsoleProgress, print_dataset_summary
 
+    for option, place in (("--out", str(out)), ("--pool", pool), ("--backgrounds", backgrounds)):
+        if option != "--backgrounds" or Path(place).suffix or "/" in place:  # else a colour or embedded:
+            check_absolute(option, place)
     if from_plans and plans_only:
         raise ConfigError("--plans-only goes without --from-plans: those plans are written already")
     if from_plans and count is not None:
@@ -267,6 +297,7 @@ def render(
     column: ColumnOption = None,
     preset: PresetOption = "xpaste",
     overrides: SetOption = None,
+    cache_dir: CacheOption = None,
 ) -> None:
     """Render one sample again from its plan alone, and print its annotations as JSON."""
     import json

@@ -35,4 +35,5 @@ class RowError(XPasteError):
 
 
 class DeviceLost(XPasteError):
-    """The GPU's context is broken: nothing that this process does there can succeed any more."""
+    """The GPU, or this process's hold on it, is broken: nothing more can be computed here. No row is to
+    blame; the process must end, and a fresh one does the work again."""

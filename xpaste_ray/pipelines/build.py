@@ -1,6 +1,5 @@
 """`xpaste pool build`: category names in, a sealed instance pool out."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from xpaste_ray.config import PoolSettings
-from xpaste_ray.errors import ConfigError
 from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_record
 from xpaste_ray.pipelines.pool import Order, PoolJob, StageCode
 from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
@@ -61,13 +59,3 @@ def build_pool(
 def _made_steps(run: RunDir) -> tuple[str, ...]:
     """Steps whose results a change of settings would mix up. Another selection is sealed beside the first."""
     return ("source", "segment", "score") if run.candidates.exists() else ()
-
-
-def check_absolute(option: str, path: str) -> None:
-    """Inside a Ray job, whose working directory is a copy that goes with it, a relative path is a loss."""
-    in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    if in_job and "://" not in path and not Path(path).is_absolute():
-        raise ConfigError(
-            f"{option} {path}: inside a Ray job a relative path lies in the job's own copy of the working "
-            "directory, which is deleted: give s3://..., gs://... or an absolute path on a shared disk"
-        )

@@ -17,7 +17,7 @@ from xpaste_ray.runs import RunDir, check_steps, open_run, read_json, remove_asi
 PLANS_FOLDER = "plans"
 
 
-def open_job(settings: DatasetSettings, pool: Path, plans: Path | None = None) -> ComposeJob:
+def open_job(settings: DatasetSettings, pool: str | Path, plans: Path | None = None) -> ComposeJob:
     """Open and check everything that is composed from. Raises ConfigError.
 
     With a folder of plans, the number of samples and of those in a shard are theirs.

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,7 @@ from xpaste_ray.pipelines.adapter import Opener, StageActor
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.ledger import StageTotals
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_resources, stage_costs
-from xpaste_ray.pipelines.scores import compact_scores
+from xpaste_ray.pipelines.scores import compact_scores, scores_recipe
 from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
 from xpaste_ray.pipelines.units import (
     OpenFiles,
@@ -25,7 +25,15 @@ from xpaste_ray.pipelines.units import (
     unit_ids,
     write_units,
 )
-from xpaste_ray.pool import is_sealed, open_pool, seal_pool
+from xpaste_ray.pool import (
+    SealedShard,
+    ShardMap,
+    ShardSealer,
+    is_sealed,
+    open_pool,
+    seal_pool,
+    seal_serially,
+)
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.records import REJECTS
 from xpaste_ray.runs import (
@@ -42,6 +50,8 @@ from xpaste_ray.storage import Location
 
 if TYPE_CHECKING:
     from xpaste_ray.pipelines.ray_profile import RemoteLedger
+
+_SHARDS_FOR_RAY = 2  # one is sealed sooner than Ray starts
 
 Order = Literal["streaming", "sequential"]
 """All stages at once, or one after the other for a card that cannot hold all models."""
@@ -92,10 +102,11 @@ class PoolJob:
         run, selected = self.run, self.steps["select"].fingerprint
         if self.retry_failed or not (run.run_json.exists() and run.pool_json.exists()):
             return False
-        made = {run.units: units_recipe(self.inputs), run.scores: selected, run.rejects: selected}
         return (
             "candidates" in read_json(run.run_json).get("counts", {})
-            and all(made_by(file) == recipe for file, recipe in made.items())
+            and made_by(run.units) == units_recipe(self.inputs)
+            and made_by(run.scores) == self._scores_recipe()
+            and made_by(run.rejects) == selected
             and is_sealed(run.pools / selected)
             and run.pool_json.read_bytes() == json_bytes(_pointer(run, run.pools / selected))
             and not self._missing(MODEL_STAGES, unit_ids(run))
@@ -130,12 +141,16 @@ class PoolJob:
         return missing_rows(self.run, names, recipes, self.retry_failed)
 
     def _start(self, passes: list[tuple[tuple[str, ...], list[int]]], names: Sequence[str]) -> None:
-        """Start or find Ray, and tell the plan. ConfigError if the cluster cannot hold it."""
+        """Start or find Ray, and tell the plan. ConfigError if the cluster cannot hold it, or cannot see the
+        run."""
+        from xpaste_ray.pipelines.nodes import check_shared
+
         missing = max(len(rows) for _, rows in passes)
         if missing < len(names):
             self.progress.say(f"continuing: {len(names) - missing} of {len(names)} units are done")
         self.progress.say("starting Ray")
         start_ray(self.inputs.settings.resources, self.progress)
+        check_shared(self.run.root, "--out")
         self.progress.say(describe(self._plan(), missing, self.order == "sequential"))
 
     def _plan(self) -> Plan:
@@ -155,14 +170,17 @@ class PoolJob:
         for stage, total in totals.items():
             self.summary.note(stage, total.images, total.seconds)
 
+    def _scores_recipe(self) -> str:
+        return scores_recipe(units_recipe(self.inputs), self.steps["score"].fingerprint)
+
     def _select_and_seal(self) -> None:
-        recipe = self.steps["select"].fingerprint
         began = time.perf_counter()
         try:
-            if made_by(self.run.scores) != recipe:
-                compact_scores(self.run, recipe)
-            scores = open_parquet(self.run.scores).read()
-            self.summary.counts |= select_and_seal(self.run, scores, self.inputs, self.steps["select"])
+            if made_by(self.run.scores) != self._scores_recipe():
+                self.progress.say("gathering scores")
+                compact_scores(self.run, self._scores_recipe())
+            step = self.steps["select"]
+            self.summary.counts |= select_and_seal(self.run, self.inputs, step, self._seal_shards)
         except (OSError, pa.ArrowInvalid) as error:
             raise RunError(
                 f"a file of the run is damaged ({error}): `xpaste pool verify {self.run.root} --repair` "
@@ -170,6 +188,16 @@ class PoolJob:
             ) from None
         made = self.summary.counts["candidates"]["made"]
         self.summary.note("select+seal", made, time.perf_counter() - began)
+
+    def _seal_shards(self, sealer: ShardSealer, shards: Sequence[pa.Table]) -> Iterable[SealedShard]:
+        """Few in this process, many on Ray, with the same bytes."""
+        if len(shards) < _SHARDS_FOR_RAY:
+            return seal_serially(sealer, shards)
+        from xpaste_ray.pipelines.sealing import seal_on_ray
+
+        start_ray(self.inputs.settings.resources, self.progress)
+        self.progress.say(f"sealing {len(shards)} shards")
+        return seal_on_ray(sealer, shards)
 
 
 def run_units(
@@ -214,16 +242,22 @@ def _pointer(run: RunDir, folder: Location) -> dict[str, str]:
     }
 
 
-def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -> dict[str, object]:
+def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap) -> dict[str, object]:
     """Apply the selection rule, seal the kept proposals and point `pool.json` at the new pool.
 
     Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
     """
     rule = inputs.settings.select
-    selection = select(scores, rule)
+    selection = select(open_parquet(run.scores).read(), rule)
     folder = run.pools / step.fingerprint
     unusable = seal_pool(
-        selection.kept, run.unit_file, inputs.categories, rule.max_side_px, step.fingerprint, folder
+        selection.kept,
+        run.unit_file,
+        inputs.categories,
+        rule.max_side_px,
+        step.fingerprint,
+        folder,
+        shard_map,
     )
     rejects = selection.rejects.to_pylist() + [
         dict(zip(REJECTS.names, rejection, strict=True)) for rejection in unusable
