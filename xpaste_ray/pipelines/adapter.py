@@ -37,6 +37,15 @@ class Attempts(Protocol):
     def fail(self, reason: str) -> None: ...
 
 
+class Recorder(Protocol):
+    """Where an actor tells what it did; see `metrics.py`."""
+
+    def loaded(self, stage: str, seconds: float) -> None: ...
+    def ran(
+        self, stage: str, given: Sequence[Candidate], done: Sequence[Candidate], seconds: float
+    ) -> None: ...
+
+
 class Opener(Protocol):
     """Where the first stage of a pass gets its units from; see `units.py`."""
 
@@ -58,8 +67,10 @@ class StageActor:
         stage_kwargs: dict[str, Any],
         attempts: Attempts,
         opener: Opener | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._name, self._attempts, self._open = name, attempts, opener or self._in_flight
+        self._recorder = recorder
         attempts.loading(name)
         began = time.perf_counter()
         module, _, attribute = stage.partition(":")
@@ -68,7 +79,10 @@ class StageActor:
         except Exception as error:
             attempts.fail(f"stage {name!r} cannot start: {error}")
             raise
-        attempts.loaded(name, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        attempts.loaded(name, seconds)
+        if recorder:
+            recorder.loaded(name, seconds)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         try:
@@ -99,7 +113,10 @@ class StageActor:
         if _ids(done) != _ids(candidates):
             raise SchemaError(f"stage {self._name!r}: it must hand on every candidate once, in order")
         row = {**row, "candidates": [candidate_to_dict(candidate) for candidate in done]}
-        self._attempts.finish(self._name, unit, len(done), time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._attempts.finish(self._name, unit, len(done), seconds)
+        if self._recorder:
+            self._recorder.ran(self._name, candidates, done, seconds)
         return row
 
     def _try(self, candidates: Sequence[Candidate]) -> list[Candidate]:

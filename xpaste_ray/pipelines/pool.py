@@ -9,11 +9,14 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xpaste_ray.config import StageResources
 from xpaste_ray.errors import RunError, SchemaError
 from xpaste_ray.fingerprints import hash_file
 from xpaste_ray.pipelines.adapter import Opener, StageActor
+from xpaste_ray.pipelines.figures import StageFigures, acceptance
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
-from xpaste_ray.pipelines.ledger import StageTotals
+from xpaste_ray.pipelines.ledger import LedgerState
+from xpaste_ray.pipelines.metrics import RayRecorder
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_resources, stage_costs
 from xpaste_ray.pipelines.scores import compact_scores
 from xpaste_ray.pipelines.steps import Inputs, Step
@@ -25,9 +28,9 @@ from xpaste_ray.pipelines.units import (
     unit_ids,
     write_units,
 )
-from xpaste_ray.pool import open_pool, seal_pool
+from xpaste_ray.pool import Pool, open_pool, seal_pool
 from xpaste_ray.pool.layout import MANIFEST
-from xpaste_ray.records import REJECTS
+from xpaste_ray.records import REJECTS, instance_id, unit_id
 from xpaste_ray.runs import RunDir, made_by, read_json, write_json, write_parquet
 from xpaste_ray.selection import select
 
@@ -93,7 +96,7 @@ class PoolJob:
         for stages, missing in passes:
             if missing:
                 self._run_pass(stages, missing)
-        self._select_and_seal()
+        self._select_and_seal({names[row] for row in passes[-1][1]})
 
     def show_plan(self) -> None:
         """Tell what `make` would do."""
@@ -132,38 +135,71 @@ class PoolJob:
         self.progress.begin(dict.fromkeys((*stages, "write"), len(rows)), "units")
         opener: Opener = OpenPrompts(self.run, "diffusion") if stages[0] == "source" else OpenFiles(self.run)
         recipe = self.steps[stages[-1]].fingerprint
-        totals = run_units(self.run, rows, {name: plan[name] for name in stages}, code, opener, recipe)
-        for stage, total in totals.items():
-            self.summary.note(stage, total.images, total.seconds)
+        own = {name: plan[name] for name in stages}
+        began = time.perf_counter()
+        state = run_units(self.run, rows, own, code, opener, recipe, self.progress)
+        wall_s = time.perf_counter() - began
+        figures = {name: self._figures(name, own[name], state, wall_s) for name in stages}
+        self.summary.figures.note_pass(figures, wall_s)
 
-    def _select_and_seal(self) -> None:
-        if made_by(self.run.scores) != self.steps["select"].fingerprint or self.summary.stage_images:
+    def _figures(
+        self, stage: str, resources: StageResources, state: LedgerState, wall_s: float
+    ) -> StageFigures:
+        totals = state.totals[stage]
+        return StageFigures(
+            totals.images,
+            totals.seconds,
+            wall_s,
+            resources.actors,
+            resources.actors * resources.gpus,
+            getattr(getattr(self.inputs.settings, stage), "threads", 1),
+            totals.load_seconds,
+            state.deaths.get(stage, 0),
+        )
+
+    def _select_and_seal(self, made: set[str]) -> None:
+        """`made`: the units that this job has finished."""
+        figures = self.summary.figures
+        if made_by(self.run.scores) != self.steps["select"].fingerprint or figures.stages:
             compact_scores(self.run, self.steps["select"].fingerprint)
         began = time.perf_counter()
         scores = pq.read_table(self.run.scores)
         self.summary.counts |= select_and_seal(self.run, scores, self.inputs, self.steps["select"])
+        if figures.stages:
+            pool = open_pool(self.run.pools / self.steps["select"].fingerprint)
+            figures.acceptance = acceptance(kept_of(made, pool, scores), figures.stages)
         made = self.summary.counts["candidates"]["made"]
         self.summary.note("select+seal", made, time.perf_counter() - began)
 
 
 def run_units(
-    run: RunDir, rows: Sequence[int], plan: Plan, code: Code, opener: Opener, recipe: str
-) -> dict[str, StageTotals]:
+    run: RunDir,
+    rows: Sequence[int],
+    plan: Plan,
+    code: Code,
+    opener: Opener,
+    recipe: str,
+    progress: Progress | None = None,
+) -> LedgerState:
     """Stream rows of the work list through the actors of `plan`'s stages into unit files.
 
-    Ray must be running and its data context configured. RunError if the run cannot go on.
+    Returns what the ledger counted. Ray must be running and its data context configured. RunError if the
+    run cannot go on.
     """
     import ray.data
 
-    from xpaste_ray.pipelines.ray_profile import WRITE_TASK_ARGS, RemoteLedger, actor_stage
+    from xpaste_ray.pipelines.ray_profile import WRITE_TASK_ARGS, RemoteLedger, actor_stage, listen
     from xpaste_ray.pipelines.sink import UnitFileSink
+    from xpaste_ray.pipelines.watch import Watch
 
     ledger = RemoteLedger({name: resources.actors for name, resources in plan.items()})
     dataset = ray.data.from_arrow(group_blocks(rows))
     for number, (name, resources) in enumerate(plan.items()):
         kwargs = {"name": name, "stage": code[name].target, "stage_kwargs": dict(code[name].kwargs),
-                  "attempts": ledger, "opener": None if number else opener}  # fmt: skip
+                  "attempts": ledger, "opener": None if number else opener,
+                  "recorder": RayRecorder()}  # fmt: skip
         dataset = actor_stage(dataset, name, StageActor, resources, kwargs)
+    listen(Watch(progress, plan).tell if progress else None, ledger)
     try:
         dataset.write_datasink(UnitFileSink(run, recipe, ledger), ray_remote_args=WRITE_TASK_ARGS)
     except Exception as error:
@@ -171,7 +207,9 @@ def run_units(
         if failure:
             raise RunError(failure) from error
         raise
-    return ledger.state().totals
+    finally:
+        listen(None)
+    return ledger.state()
 
 
 def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -> dict[str, object]:
@@ -196,6 +234,14 @@ def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -
     write_json(run.pool_json, pointer)
     made = {"candidate": selection.candidates, "proposal": selection.proposals}
     return _counts(rejects, made, kept=len(open_pool(folder)))
+
+
+def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
+    """How many of the pool's instances come from these units."""
+    places = zip(scores["round"].to_pylist(), scores["unit"].to_pylist(), strict=True)
+    own = scores.filter(pa.array([unit_id(*place) in units for place in places], pa.bool_()))
+    names = zip(*(own[name].to_pylist() for name in ("candidate_id", "method", "ordinal")), strict=True)
+    return len({instance_id(*name) for name in names} & set(pool.instance_ids))
 
 
 def _counts(rejects: Sequence[dict[str, str]], made: dict[str, int], kept: int) -> dict[str, object]:
