@@ -290,7 +290,9 @@ def _print_stages(console: Console, summary: "Summary") -> None:
     console.print(table)
     if figures.bottleneck:
         busy = figures.busy_fraction(figures.bottleneck)
-        console.print(f"bottleneck: {figures.bottleneck}, its actors were busy {busy:.0%} of the time")
+        console.print(
+            f"bottleneck: {figures.bottleneck}, its actors were busy {busy:.0%} of the time", highlight=False
+        )
     if deaths := {name: stage.deaths for name, stage in figures.stages.items() if stage.deaths}:
         console.print(f"[yellow]processes that died and were replaced: {reasons(deaths)}")
     if figures.acceptance:

@@ -77,8 +77,11 @@ class StageActor:
         try:
             self._stage: Stage = getattr(import_module(module), attribute)(**stage_kwargs)
         except Exception as error:
+            # Told to the ledger, which ends the run. Raised here, Ray would print the trace, for every
+            # actor, above the reason.
+            _LOG.exception("stage %r cannot start", name)
             attempts.fail(f"stage {name!r} cannot start: {error}")
-            raise
+            return
         seconds = time.perf_counter() - began
         attempts.loaded(name, seconds)
         if recorder:

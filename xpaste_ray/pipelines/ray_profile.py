@@ -21,6 +21,7 @@ from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from xpaste_ray.config import StageResources
+from xpaste_ray.errors import RunError
 from xpaste_ray.pipelines.ledger import Ledger, LedgerState
 from xpaste_ray.pipelines.resources import SPARE_CPUS, TASK_CPUS, Node
 from xpaste_ray.records import Candidate
@@ -161,10 +162,13 @@ def configure_data(listener: StageListener | None = None) -> None:
     listen(listener)
     for name in ("ray.data", "ray.data._internal"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they log what they raise
 
 
 def listen(listener: StageListener | None, ledger: RemoteLedger | None = None) -> None:
-    """From now on tell `listener`, at most once a second, how the running pipeline does."""
+    """From now on tell `listener`, at most once a second, how the running pipeline does, and end it when
+    `ledger` knows that it cannot go on."""
     _ProgressCallback.listener, _ProgressCallback.ledger = listener, ledger
 
 
@@ -194,7 +198,8 @@ WRITE_TASK_ARGS: dict[str, Any] = {"num_cpus": TASK_CPUS}
 
 class _ProgressCallback:
     """Ray Data makes one for each execution and calls it in the driver, in the loop that keeps all
-    actors busy: nothing here may wait for anything, and nothing that goes wrong here may end a run."""
+    actors busy: nothing here may wait for anything, and no fault of what shows progress may end a run.
+    What ends it is a failure that the ledger knows of."""
 
     listener: ClassVar[StageListener | None] = None
     ledger: ClassVar[RemoteLedger | None] = None
@@ -208,24 +213,27 @@ class _ProgressCallback:
 
     def on_execution_step(self, executor: Any) -> None:
         now = time.monotonic()
-        if self.listener and now >= self._next_s and (self._has_answer() or now >= self._next_s + _POLL_S):
+        if now >= self._next_s and (self._has_answer() or now >= self._next_s + _POLL_S):
             self._next_s = now + _POLL_S
             self._report(executor)
+            if self._state and self._state.failure:
+                raise RunError(self._state.failure)
 
     def after_execution_succeeds(self, executor: Any) -> None:
         self._asked = None  # an answer under way is older than the last unit
-        if self.listener:
-            self._has_answer(_LAST_WORD_S)
-            self._report(executor)
+        self._has_answer(_LAST_WORD_S)
+        self._report(executor)
 
     def after_execution_fails(self, executor: Any, error: Exception) -> None: ...
 
     def _report(self, executor: Any) -> None:
+        if not self.listener:
+            return
         try:
             type(self).listener(_rows_handed_on(executor), self._state)
         except Exception:
             _LOG.warning("progress cannot be shown any more", exc_info=True)
-            listen(None)
+            listen(None, self.ledger)
 
     def _has_answer(self, patience_s: float = 0.0) -> bool:
         """Ask the ledger, unless that is done, and see whether it has answered."""
