@@ -155,7 +155,7 @@ BackgroundsOption = Annotated[
         help="A folder of images, a COCO or LVIS JSON file, Parquet, or a colour (black, #808080:640x480)."
     ),
 ]
-ImagesOption = Annotated[Path | None, typer.Option(help="Where the backgrounds' JSON file has its images.")]
+ImagesOption = Annotated[str | None, typer.Option(help="Where the backgrounds' JSON file has its images.")]
 ColumnOption = Annotated[
     str | None, typer.Option(help="The Parquet column with the images, if it is not `image`.")
 ]
@@ -182,7 +182,7 @@ def _dataset_settings(
     preset: str,
     overrides: list[str] | None,
     backgrounds: str,
-    images: Path | None,
+    images: str | None,
     column: str | None,
     **values: object,
 ) -> "DatasetSettings":
@@ -191,7 +191,7 @@ def _dataset_settings(
 
     named = {
         "compose.backgrounds": backgrounds,
-        "compose.background_images": images and str(images),
+        "compose.background_images": images,
         "compose.background_column": column,
         **{key.replace("__", "."): value for key, value in values.items()},
     }
