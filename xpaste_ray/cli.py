@@ -125,7 +125,7 @@ def pool_build(
     """Generate, cut out, score and select instances; on this machine, or as a job on a Ray cluster."""
     from xpaste_ray.categories import read_names
     from xpaste_ray.config import PoolSettings, load
-    from xpaste_ray.pipelines.build import BuildOptions, build_pool
+    from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
     from xpaste_ray.pipelines.places import check_absolute
     from xpaste_ray.report import ConsoleProgress, print_pool_summary
 
@@ -139,11 +139,41 @@ def pool_build(
     for section, model in (("source", settings.source.model), ("score", settings.score.model)):
         if not model.startswith("embedded:"):
             check_absolute(f"{section}.model", model)
-    options = BuildOptions(plan, retry_failed, dry_run)
+    options = BuildOptions(plan, retry_failed)
     with ConsoleProgress() as progress:
+        if dry_run:
+            plan_pool(settings, out, progress, options)
+            return
         summary = build_pool(settings, out, progress, options)
-    if not dry_run:
-        print_pool_summary(summary, out)
+    print_pool_summary(summary, out)
+
+
+@pool_app.command("verify")
+def pool_verify(
+    run: Annotated[str, typer.Argument(help="The run: a folder, s3://... or gs://...")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove damaged files; the next build makes exactly them again.")
+    ] = False,
+) -> None:
+    """Read everything that a build made and check it; exit code 1 if anything is wrong."""
+    from xpaste_ray.pipelines.verify import repair as remove_damaged
+    from xpaste_ray.pipelines.verify import verify_pool
+    from xpaste_ray.report import ConsoleProgress
+    from xpaste_ray.runs import RunDir, open_run
+
+    place = RunDir(run)
+    with ConsoleProgress() as progress:
+        findings = verify_pool(place, progress)
+    for finding in findings:
+        typer.echo(finding.line(place))
+    if repair and findings:
+        with open_run(run) as held:
+            removed = remove_damaged(findings)
+        what = "damaged file" if removed == 1 else "damaged files"
+        typer.echo(f"{removed} {what} removed: build {held.root} again, with the same command")
+    if findings:
+        raise typer.Exit(1)
+    typer.echo(f"{run} is whole")
 
 
 PoolOption = Annotated[

@@ -5,7 +5,11 @@ import os
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+
+class SupportsRead(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -21,10 +25,15 @@ def hash_bytes(data: bytes) -> str:
 
 def hash_file(path: "os.PathLike[str]") -> str:
     """32 hex digits of the file's bytes."""
-    digest = blake2b(digest_size=16)
     with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+        return hash_stream(file)
+
+
+def hash_stream(file: SupportsRead) -> str:
+    """The same, of an open file from where it is."""
+    digest = blake2b(digest_size=16)
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -167,7 +167,7 @@ def write_parquet(file: Path | Location, table: pa.Table, recipe: str = "") -> N
     """
     sink = pa.BufferOutputStream()
     schema = table.schema.with_metadata({_RECIPE: recipe.encode()}) if recipe else table.schema
-    pq.write_table(table.cast(schema), sink, compression="zstd")
+    pq.write_table(table.cast(schema), sink, compression="zstd", write_page_checksum=True)
     write_whole(file, sink.getvalue().to_pybytes())
 
 
@@ -176,14 +176,15 @@ def whole_parquet(file: Location, schema: pa.Schema, recipe: str) -> Iterator[pq
     """A Parquet file that is written row group by row group, and appears when all of it is there."""
     sink = pa.BufferOutputStream()
     schema = schema.with_metadata({_RECIPE: recipe.encode()})
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
         yield writer
     file.write_whole(sink.getvalue().to_pybytes())
 
 
 def open_parquet(file: Location) -> pq.ParquetFile:
-    """For reading parts of it. FileNotFoundError; pa.ArrowInvalid if it is not whole."""
-    return pq.ParquetFile(file.open())
+    """For reading parts of it. FileNotFoundError; pa.ArrowInvalid if it is not whole, and OSError from what
+    is read of it if that part is damaged."""
+    return pq.ParquetFile(file.open(), page_checksum_verification=True)
 
 
 def made_by(file: Path | Location) -> str | None:

@@ -1,6 +1,8 @@
 """Score columns of all unit files, gathered as one table."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,11 +27,17 @@ def compact_scores(run: RunDir, recipe: str) -> None:
 
     Every prompt must be there once: SchemaError names the first unit where it is not.
     """
+    with whole_parquet(run.scores, SCORES, recipe) as writer:
+        for table in score_tables(run):
+            writer.write_table(table)
+
+
+def score_tables(run: RunDir) -> Iterator[pa.Table]:
+    """Those rows, some units at a time."""
     units = open_parquet(run.units)
-    with whole_parquet(run.scores, SCORES, recipe) as writer, ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(_READERS) as pool:
         for batch in units.iter_batches(_UNITS_AT_ONCE):
-            parts = list(pool.map(lambda row: _read(run, row), batch.to_pylist()))
-            writer.write_table(_by_proposal(pa.concat_tables(parts)))
+            yield _by_proposal(pa.concat_tables(pool.map(partial(_read, run), batch.to_pylist())))
 
 
 def _read(run: RunDir, unit: dict[str, Any]) -> pa.Table:

@@ -176,6 +176,18 @@ def open_pool(path: str | Path | Location, cache_dir: Path | None = None) -> Poo
     return _open_copy(Origin(folder, checksum or hash_bytes((folder / MANIFEST).read_bytes()), cache_dir))
 
 
+def is_sealed(folder: Location) -> bool:
+    """Whether all files of a sealed pool are there and none has lost its end. Reads no pixels."""
+    try:
+        told = read_json(folder / MANIFEST)
+        for file in (told["index"], *told["shards"]):
+            with (folder / file["name"]).open() as data:
+                pa.ipc.open_file(data)
+    except (ConfigError, FileNotFoundError, KeyError, TypeError, pa.ArrowInvalid):
+        return False
+    return True
+
+
 def _current(folder: Location) -> tuple[Location, str | None]:
     """The folder of a run's current pool and the checksum of its manifest; another folder itself."""
     pointer = folder / "pool.json"

@@ -116,7 +116,8 @@ def _instances(
     for unit, positions in by_unit.items():
         names = [wanted[position]["candidate_id"] for position in positions]
         with unit_file(unit).open() as file:
-            table = pq.read_table(file, filters=[("candidate_id", "in", names)])
+            wanted_ids = [("candidate_id", "in", names)]
+            table = pq.read_table(file, filters=wanted_ids, page_checksum_verification=True)
         candidates = {row["candidate_id"]: row for row in table.to_pylist()}
         for position in positions:
             row = wanted[position]
