@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check bench lock clean
+.PHONY: setup demo test test-faults check bench lock clean
 
 setup: $(STAMP)
 
@@ -22,6 +22,9 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+test-faults: setup
+	$(BIN)/python -m pytest -m 'faults and not slow and not gpu'
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,6 +34,8 @@ bench: setup
 	$(BIN)/python benchmarks/embedded_models.py
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/compose.py
+	$(BIN)/python benchmarks/generate.py
+	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/tables.py
 
 lock:

@@ -5,14 +5,18 @@ What they make follows from the prompt alone, so that runs can be compared byte 
 
 import fcntl
 import os
+import signal
+import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from xpaste_ray.errors import DeviceLost
 from xpaste_ray.pipelines.pool import StageCode
 from xpaste_ray.records import Candidate, Proposal
 from xpaste_ray.rng import rng_for
@@ -40,14 +44,80 @@ class Gpu:
                 notes.write(f"{stage} {began} {time.time()} {images}\n")
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+_FAULTS: dict[str, Callable[[], object]] = {
+    "raise": lambda: _raise(ValueError("broken row")),
+    "exit": lambda: os._exit(7),
+    "sys.exit": lambda: sys.exit(0),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "device lost": lambda: _raise(DeviceLost("CUDA error: unspecified launch failure")),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, at which images, "banana-1" being the banana of round 1; at "load": in the
+    constructor. `times`: how often in all, over all processes, and None always; `folder` is for the count.
+    """
+
+    kind: str
+    at: tuple[str, ...]
+    folder: Path
+    times: int | None = None
+
+    def strike(self, place: str) -> None:
+        """Go wrong, if it is time and the place."""
+        if place in self.at and (self.times is None or self._claim(place)):
+            _FAULTS[self.kind]()
+
+    def _claim(self, place: str) -> bool:
+        """Take one of the times for this place; no two processes get the same."""
+        for number in range(self.times or 0):
+            with suppress(FileExistsError):
+                (self.folder / f"{self.kind}-{place}-{number}.struck").touch(exist_ok=False)
+                return True
+        return False
+
+
 class _StandIn:
+    """seconds: for each image; `uneven`: times 0 to 6 for each batch, from its first image's seed. gpu: sleep
+    with its lock. fault: go wrong. notes: a folder in which each process leaves a file "<stage>.<pid>", for
+    those that look for it, and adds a line for each batch."""
+
     stage: str
 
-    def __init__(self, seconds: float = 0.0, gpu: Gpu | None = None) -> None:
-        self._seconds, self._gpu = seconds, gpu
+    def __init__(
+        self,
+        seconds: float = 0.0,
+        gpu: Gpu | None = None,
+        fault: Fault | None = None,
+        notes: Path | None = None,
+        uneven: bool = False,
+    ) -> None:
+        self._seconds, self._gpu, self._fault, self._notes = seconds, gpu, fault, notes
+        self._uneven = uneven
+        self._note("loaded")
+        self._strike("load")
+
+    def _note(self, text: str) -> None:
+        if self._notes:
+            with (self._notes / f"{self.stage}.{os.getpid()}").open("a") as file:
+                file.write(f"{text}\n")
+
+    def _strike(self, place: str) -> None:
+        if self._fault:
+            self._fault.strike(place)
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        seconds = self._seconds * len(candidates)
+        names = [place(candidate) for candidate in candidates]
+        self._note(" ".join(names))
+        for name in names:
+            self._strike(name)
+        seconds = self._seconds * (candidates[0].prompt.seed % 7 if self._uneven else len(candidates))
         if self._gpu:
             with self._gpu.busy(self.stage, len(candidates)):
                 time.sleep(seconds)
@@ -60,12 +130,12 @@ class _StandIn:
 
 
 class Source(_StandIn):
-    """A disc on white; its colour and radius follow from the prompt's seed. seconds: for each image."""
+    """A disc on white; its colour and radius follow from the prompt's seed."""
 
     stage = "source"
 
-    def __init__(self, seconds: float = 0.0, side_px: int = 32, gpu: Gpu | None = None) -> None:
-        super().__init__(seconds, gpu)
+    def __init__(self, *args: Any, side_px: int = 32, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._side_px = side_px
 
     def _make(self, candidate: Candidate) -> Candidate:
@@ -99,6 +169,11 @@ class Score(_StandIn):
         logit = float(rng_for(candidate.prompt.seed, "stand-in score").uniform(60, 100))
         scored = tuple(replace(p, scores=(("clip_logit", logit),)) for p in candidate.proposals)
         return replace(candidate, proposals=scored)
+
+
+def place(candidate: Candidate) -> str:
+    """An image as a `Fault` names it."""
+    return f"{candidate.prompt.category}-{candidate.prompt.index}"
 
 
 def code(**kwargs: dict[str, object]) -> dict[str, StageCode]:

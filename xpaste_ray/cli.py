@@ -1,5 +1,6 @@
 """The command line. Commands parse, call and report; everything heavy is imported when needed."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -59,6 +60,24 @@ SetOption = Annotated[
 ]
 
 
+def _set_cache_dir(folder: str | None) -> None:
+    if folder:
+        from xpaste_ray.cache import CACHE_DIR_VARIABLE
+
+        os.environ[CACHE_DIR_VARIABLE] = str(Path(folder).absolute())
+
+
+CacheOption = Annotated[
+    str | None,
+    typer.Option(
+        callback=_set_cache_dir,
+        expose_value=False,
+        metavar="DIR",
+        help="Each node's folder for copies of remote pools, backgrounds, models; ~/.cache/xpaste_ray.",
+    ),
+]
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="The run's folder; the same command continues it.")] = Path(
@@ -101,36 +120,72 @@ def pool_build(
         bool, typer.Option("--retry-failed", help="Run units again that lost images to a passing failure.")
     ] = False,
     overrides: SetOption = None,
+    cache_dir: CacheOption = None,
 ) -> None:
     """Generate, cut out, score and select instances; on this machine, or as a job on a Ray cluster."""
     from xpaste_ray.categories import read_names
     from xpaste_ray.config import PoolSettings, load
-    from xpaste_ray.pipelines.build import BuildOptions, build_pool, check_absolute
+    from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
+    from xpaste_ray.pipelines.places import check_absolute
     from xpaste_ray.report import ConsoleProgress, print_pool_summary
 
     check_absolute("--out", out)
     given: dict[str, object] = {}
     if categories:
-        check_absolute("--categories", categories)
         given["categories.names"] = read_names(categories)
     if resources == "auto":
         given |= {f"resources.{stage}": "auto" for stage in ("source", "segment", "score")}
     settings = load(PoolSettings, preset, overrides or (), given)
-    options = BuildOptions(plan, retry_failed, dry_run)
+    for section, model in (("source", settings.source.model), ("score", settings.score.model)):
+        if not model.startswith("embedded:"):
+            check_absolute(f"{section}.model", model)
+    options = BuildOptions(plan, retry_failed)
     with ConsoleProgress() as progress:
-        summary = build_pool(settings, Path(out), progress, options)
-    if not dry_run:
-        print_pool_summary(summary, out)
+        if dry_run:
+            plan_pool(settings, out, progress, options)
+            return
+        summary = build_pool(settings, out, progress, options)
+    print_pool_summary(summary, out)
 
 
-PoolOption = Annotated[Path, typer.Option(help="A run with a sealed pool, or a pool's folder.")]
+@pool_app.command("verify")
+def pool_verify(
+    run: Annotated[str, typer.Argument(help="The run: a folder, s3://... or gs://...")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove damaged files; the next build makes exactly them again.")
+    ] = False,
+) -> None:
+    """Read everything that a build made and check it; exit code 1 if anything is wrong."""
+    from xpaste_ray.pipelines.verify import repair as remove_damaged
+    from xpaste_ray.pipelines.verify import verify_pool
+    from xpaste_ray.report import ConsoleProgress
+    from xpaste_ray.runs import RunDir, open_run
+
+    place = RunDir(run)
+    with ConsoleProgress() as progress:
+        findings = verify_pool(place, progress)
+    for finding in findings:
+        typer.echo(finding.line(place))
+    if repair and findings:
+        with open_run(run) as held:
+            removed = remove_damaged(findings)
+        what = "damaged file" if removed == 1 else "damaged files"
+        typer.echo(f"{removed} {what} removed: build {held.root} again, with the same command")
+    if findings:
+        raise typer.Exit(1)
+    typer.echo(f"{run} is whole")
+
+
+PoolOption = Annotated[
+    str, typer.Option(help="A run with a sealed pool, or a pool's folder; s3:// and gs:// are copied once.")
+]
 BackgroundsOption = Annotated[
     str,
     typer.Option(
         help="A folder of images, a COCO or LVIS JSON file, Parquet, or a colour (black, #808080:640x480)."
     ),
 ]
-ImagesOption = Annotated[Path | None, typer.Option(help="Where the backgrounds' JSON file has its images.")]
+ImagesOption = Annotated[str | None, typer.Option(help="Where the backgrounds' JSON file has its images.")]
 ColumnOption = Annotated[
     str | None, typer.Option(help="The Parquet column with the images, if it is not `image`.")
 ]
@@ -157,7 +212,7 @@ def _dataset_settings(
     preset: str,
     overrides: list[str] | None,
     backgrounds: str,
-    images: Path | None,
+    images: str | None,
     column: str | None,
     **values: object,
 ) -> "DatasetSettings":
@@ -166,7 +221,7 @@ def _dataset_settings(
 
     named = {
         "compose.backgrounds": backgrounds,
-        "compose.background_images": images and str(images),
+        "compose.background_images": images,
         "compose.background_column": column,
         **{key.replace("__", "."): value for key, value in values.items()},
     }
@@ -198,11 +253,16 @@ def compose(
     from_plans: Annotated[Path | None, typer.Option(help="Render these plans instead of new ones.")] = None,
     preset: PresetOption = "xpaste",
     overrides: SetOption = None,
+    cache_dir: CacheOption = None,
 ) -> None:
     """Paste instances of a pool on backgrounds: a labelled dataset in any format."""
     from xpaste_ray.pipelines.dataset import compose_dataset, open_job, write_dataset_plans
+    from xpaste_ray.pipelines.places import check_absolute
     from xpaste_ray.report import ConsoleProgress, print_dataset_summary
 
+    for option, place in (("--out", str(out)), ("--pool", pool), ("--backgrounds", backgrounds)):
+        if option != "--backgrounds" or Path(place).suffix or "/" in place:  # else a colour or embedded:
+            check_absolute(option, place)
     if from_plans and plans_only:
         raise ConfigError("--plans-only goes without --from-plans: those plans are written already")
     if from_plans and count is not None:
@@ -239,6 +299,7 @@ def render(
     column: ColumnOption = None,
     preset: PresetOption = "xpaste",
     overrides: SetOption = None,
+    cache_dir: CacheOption = None,
 ) -> None:
     """Render one sample again from its plan alone, and print its annotations as JSON."""
     import json

@@ -1,10 +1,15 @@
 """Short hashes of what made a thing: settings, files, folders."""
 
 import json
+import os
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+
+class SupportsRead(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -13,12 +18,22 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def hash_file(path: Path) -> str:
+def hash_bytes(data: bytes) -> str:
+    """32 hex digits, as `hash_file` gives for a file of these bytes."""
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def hash_file(path: "os.PathLike[str]") -> str:
     """32 hex digits of the file's bytes."""
+    with Path(path).open("rb") as file:
+        return hash_stream(file)
+
+
+def hash_stream(file: SupportsRead) -> str:
+    """The same, of an open file from where it is."""
     digest = blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -4,7 +4,9 @@ from safetensors.numpy import save_file
 
 from xpaste_ray.embedded import CLIP_DIR
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.fingerprints import hash_folder
 from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder
+from xpaste_ray.storage import locate
 
 
 def _find(model):
@@ -52,10 +54,21 @@ def test_folder_without_its_description_is_refused(folder):
 
 @pytest.mark.parametrize("model", ["/no/such", ""])
 def test_missing_folder_says_what_to_give(model):
-    with pytest.raises(ConfigError, match="does not exist: give a local folder with safetensors"):
+    with pytest.raises(ConfigError, match="does not exist: give a folder with safetensors"):
         model_folder(model, "source.model", OPEN_CLIP_FILE)
 
 
 def test_unknown_embedded_model_names_the_nearest():
     with pytest.raises(ConfigError, match="no embedded model 'embedded:clap'; did you mean 'embedded:clip'"):
         _find("embedded:clap")
+
+
+def test_model_in_an_object_store_is_copied_once_a_node(s3, tmp_path, monkeypatch):
+    bucket = s3()
+    for path in CLIP_DIR.iterdir():
+        (locate(bucket) / "models" / "mini" / path.name).upload(path)
+    monkeypatch.setenv("XPASTE_CACHE_DIR", str(tmp_path / "node"))
+    folder = model_folder(f"{bucket}/models/mini", "score.model", OPEN_CLIP_FILE)
+    assert folder.is_relative_to(tmp_path / "node") and hash_folder(folder) == hash_folder(CLIP_DIR)
+    with pytest.raises(ConfigError, match=r"s3://.*/models/other' does not exist"):
+        model_folder(f"{bucket}/models/other", "score.model", OPEN_CLIP_FILE)

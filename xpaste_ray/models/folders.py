@@ -4,9 +4,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from xpaste_ray.cache import local_copy
 from xpaste_ray.categories import did_you_mean
 from xpaste_ray.embedded import CLIP_DIR, DIFFUSION_DIR
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.storage import locate
 
 EMBEDDED = {"embedded:diffusion": DIFFUSION_DIR, "embedded:clip": CLIP_DIR}
 
@@ -17,7 +19,8 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")  # formats that can run code
 
 
 def model_folder(model: str, option: str, described_by: str) -> Path:
-    """The folder of "embedded:..." or of a local path, which must hold whole safetensors files only.
+    """The folder of "embedded:...", of a local path, or this node's copy of one in an object store. It must
+    hold whole safetensors files only.
 
     `option` is the setting's name for the message, `described_by` the file that the loader starts
     from. Raises ConfigError.
@@ -26,12 +29,15 @@ def model_folder(model: str, option: str, described_by: str) -> Path:
         if model not in EMBEDDED:
             raise ConfigError(f"{option}: no embedded model {model!r}{did_you_mean(model, EMBEDDED)}")
         return EMBEDDED[model]
-    folder = Path(model)
-    if not model or not folder.is_dir():
+    try:
+        folder = local_copy(locate(model)) if "://" in model else Path(model)
+    except FileNotFoundError:
+        folder = Path()
+    if not folder.name or not folder.is_dir():
         choice = " or ".join(EMBEDDED)
         raise ConfigError(
-            f"{option}: the model folder {model!r} does not exist: give a local folder with safetensors "
-            f"files, or {choice}"
+            f"{option}: the model folder {model!r} does not exist: give a folder with safetensors files "
+            f"(a path, s3:// or gs://), or {choice}"
         )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     pickles = [path.name for path in files if path.suffix in _PICKLES]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import pyarrow as pa
 
@@ -76,6 +76,8 @@ class StageActor:
         module, _, attribute = stage.partition(":")
         try:
             self._stage: Stage = getattr(import_module(module), attribute)(**stage_kwargs)
+        except (DeviceLost, SystemExit) as error:
+            self._end_process(error)
         except Exception as error:
             # Told to the ledger, which ends the run. Raised here, Ray would print the trace, for every
             # actor, above the reason.
@@ -90,37 +92,46 @@ class StageActor:
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         try:
             for row in self._open(batch):
-                yield pa.Table.from_pylist([self._run(row)], schema=UNIT_IN_FLIGHT)
+                began = time.perf_counter()
+                done = self._run(row)
+                made = {**row, "candidates": [candidate_to_dict(candidate) for candidate in done]}
+                seconds = time.perf_counter() - began
+                yield pa.Table.from_pylist([made], schema=UNIT_IN_FLIGHT)
+                # Only now it is handed on: what dies over that counts as the unit's death, too.
+                unit = unit_id(row["round"], row["unit"])
+                self._attempts.finish(self._name, unit, len(done), seconds)
+                if self._recorder:
+                    self._recorder.ran(self._name, row["candidates"], done, seconds)
         except (DeviceLost, SystemExit) as error:
-            # A broken CUDA context stays broken, and Ray does not replace an actor that leaves by itself:
-            # only a process that dies is started again.
-            _LOG.error("stage %r: this process ends: %r", self._name, error)
-            os._exit(1)
+            self._end_process(error)
         except XPasteError as error:
             self._attempts.fail(str(error))
             raise
+        except Exception as error:
+            self._attempts.fail(f"stage {self._name!r}: {type(error).__name__}: {error}")
+            raise
+
+    def _end_process(self, error: BaseException) -> NoReturn:
+        """A broken CUDA context stays broken, and Ray does not replace an actor that leaves by itself: only a
+        process that dies is started again."""
+        _LOG.error("stage %r: this process ends: %r", self._name, error)
+        os._exit(1)
 
     def _in_flight(self, batch: pa.Table) -> Iterator[dict[str, Any]]:
         check_schema(batch.schema, UNIT_IN_FLIGHT, self._name)
         for row in batch.to_pylist():
             yield {**row, "candidates": [candidate_from_dict(candidate) for candidate in row["candidates"]]}
 
-    def _run(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, row: dict[str, Any]) -> list[Candidate]:
         unit, candidates = unit_id(row["round"], row["unit"]), row["candidates"]
         done_rows = self._attempts.begin(self._name, unit)
-        began = time.perf_counter()
         if done_rows is None:
             done = self._try(candidates)
         else:
             done = [self._run_row(unit, i, one, done_rows) for i, one in enumerate(candidates)]
         if _ids(done) != _ids(candidates):
             raise SchemaError(f"stage {self._name!r}: it must hand on every candidate once, in order")
-        row = {**row, "candidates": [candidate_to_dict(candidate) for candidate in done]}
-        seconds = time.perf_counter() - began
-        self._attempts.finish(self._name, unit, len(done), seconds)
-        if self._recorder:
-            self._recorder.ran(self._name, candidates, done, seconds)
-        return row
+        return done
 
     def _try(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The stage's result; where it raises, that of each row by itself."""

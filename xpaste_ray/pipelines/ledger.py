@@ -3,6 +3,11 @@
 Attempts are counted here because they must outlive the processes that make them. A unit that was in
 flight at two deaths is run row by row; a row that was in flight at three deaths there is rejected. So a
 row that kills its process is found, while one that was only near when something else killed it is not.
+
+A unit may be in flight twice at one time: on a node that was given up but still runs, and on the one that
+took over. Nobody can tell the two apart, so a death may then be missed or put to a neighbouring row's
+account, once. And should the ledger's own process die, it starts again with empty accounts. Neither loses a
+row: at worst a row that kills its process does so a few times more.
 """
 
 from collections import Counter, defaultdict
@@ -13,6 +18,9 @@ from xpaste_ray.records import Candidate
 
 ROWS_AFTER_DEATHS = 2  # of a unit
 REJECT_AFTER_DEATHS = 3  # of a row, while the unit's rows run one by one
+
+# Of a stage, without any progress. An actor may meet a unit whose first rows kill: 2 deaths, then 3 a row.
+BASE_DEATHS, DEATHS_PER_ACTOR = 10, 6
 
 Key = tuple[str, str]  # stage, unit
 
@@ -50,7 +58,8 @@ class Ledger:
     """Called by every actor before and after each unit. `actors`: how many each stage has.
 
     `failure`: why the run cannot go on, once that is so; whoever begins something then gets a RunError.
-    Deaths are allowed as long as the run gets further.
+    Deaths in a stage are allowed as long as it gets further: an image was made. Rejecting one whose row
+    kills its process is not getting further, else a stage that always dies would reject everything.
     """
 
     def __init__(self, actors: dict[str, int]) -> None:
@@ -58,8 +67,7 @@ class Ledger:
         self.deaths: Counter[str] = Counter()
         self.totals: dict[str, StageTotals] = {stage: StageTotals() for stage in actors}
         self._actors = actors
-        self._deaths_allowed = 10 + 6 * sum(actors.values())
-        self._without_progress = 0
+        self._without_progress: Counter[str] = Counter()
         self._loading: Counter[str] = Counter()
         self._in_flight: set[Key] = set()
         self._unit_deaths: Counter[Key] = Counter()
@@ -74,7 +82,7 @@ class Ledger:
         self._check()
 
     def loaded(self, stage: str, seconds: float) -> None:
-        self._loading[stage] -= 1
+        self._loading[stage] = max(self._loading[stage] - 1, 0)  # an earlier ledger may have noted its begin
         self.totals[stage].loads += 1
         self.totals[stage].load_seconds += seconds
 
@@ -105,14 +113,15 @@ class Ledger:
     def finish_row(self, stage: str, unit: str, row: int, done: Candidate) -> None:
         rows = self._rows[stage, unit]
         rows.in_flight, rows.done[row] = None, done
-        self._without_progress = 0
+        self._without_progress[stage] = 0
 
     def finish(self, stage: str, unit: str, images: int, seconds: float) -> None:
         key = (stage, unit)
+        if key not in self._rows:
+            self._without_progress[stage] = 0
         self._in_flight.discard(key)
         self._unit_deaths.pop(key, None)
         self._rows.pop(key, None)
-        self._without_progress = 0
         totals = self.totals[stage]
         totals.units += 1
         totals.images += images
@@ -132,9 +141,10 @@ class Ledger:
 
     def _died(self, stage: str, when: str) -> None:
         self.deaths[stage] += 1
-        self._without_progress += 1
-        if self._without_progress > self._deaths_allowed:
+        self._without_progress[stage] += 1
+        deaths = self._without_progress[stage]
+        if deaths > BASE_DEATHS + DEATHS_PER_ACTOR * self._actors[stage]:
             self.fail(
-                f"the processes of stage {stage!r} keep dying ({self._without_progress} deaths without any "
-                f"progress, the last {when}): look at Ray's logs, most often memory is short"
+                f"the processes of stage {stage!r} keep dying ({deaths} deaths without any progress, the "
+                f"last {when}): look at Ray's logs, most often memory is short"
             )

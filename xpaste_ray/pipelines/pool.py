@@ -2,16 +2,16 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from xpaste_ray.config import StageResources
 from xpaste_ray.errors import RunError, SchemaError
-from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pipelines.adapter import Opener, StageActor
 from xpaste_ray.pipelines.figures import StageFigures, acceptance
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
@@ -19,20 +19,44 @@ from xpaste_ray.pipelines.ledger import LedgerState
 from xpaste_ray.pipelines.metrics import RayRecorder
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_resources, stage_costs
 from xpaste_ray.pipelines.scores import compact_scores
-from xpaste_ray.pipelines.steps import Inputs, Step
+from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
 from xpaste_ray.pipelines.units import (
     OpenFiles,
     OpenPrompts,
     group_blocks,
     missing_rows,
+    planned_units,
     unit_ids,
     write_units,
 )
-from xpaste_ray.pool import Pool, open_pool, seal_pool
+from xpaste_ray.pool import (
+    Pool,
+    SealedShard,
+    ShardMap,
+    ShardSealer,
+    is_sealed,
+    open_pool,
+    seal_pool,
+    seal_serially,
+)
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.records import REJECTS, instance_id, unit_id
-from xpaste_ray.runs import RunDir, made_by, read_json, write_json, write_parquet
+from xpaste_ray.runs import (
+    RunDir,
+    json_bytes,
+    made_by,
+    open_parquet,
+    read_json,
+    write_json,
+    write_parquet,
+)
 from xpaste_ray.selection import select
+from xpaste_ray.storage import Location
+
+if TYPE_CHECKING:
+    from xpaste_ray.pipelines.ray_profile import RemoteLedger
+
+_SHARDS_FOR_RAY = 2  # one is sealed sooner than Ray starts
 
 Order = Literal["streaming", "sequential"]
 """All stages at once, or one after the other for a card that cannot hold all models."""
@@ -79,12 +103,18 @@ class PoolJob:
     code: Code = field(default_factory=dict)
 
     def is_done(self) -> bool:
-        run = self.run
-        sealed = run.pools / self.steps["select"].fingerprint
-        files = (run.units, run.scores, run.rejects, run.pool_json, run.run_json, sealed / MANIFEST)
-        if self.retry_failed or not all(path.exists() for path in files):
+        """Whether all files are there, with their ends, and this selection is the current one."""
+        run, selected = self.run, self.steps["select"].fingerprint
+        if self.retry_failed or not (run.run_json.exists() and run.pool_json.exists()):
             return False
-        return "candidates" in read_json(run.run_json).get("counts", {})
+        made = {run.units: units_recipe(self.inputs), run.scores: selected, run.rejects: selected}
+        return (
+            "candidates" in read_json(run.run_json).get("counts", {})
+            and all(made_by(file) == recipe for file, recipe in made.items())
+            and is_sealed(run.pools / selected)
+            and run.pool_json.read_bytes() == json_bytes(_pointer(run, run.pools / selected))
+            and not self._missing(MODEL_STAGES, unit_ids(run))
+        )
 
     def make(self) -> None:
         """Make what is missing: units, scores, the sealed pool. Counts and times go to the summary."""
@@ -92,17 +122,18 @@ class PoolJob:
         names = unit_ids(self.run)
         passes = [(one, self._missing(one, names)) for one in self._passes()]
         if any(missing for _, missing in passes):
-            self._start(passes, names)
+            self.run.scores.remove()  # of units that may change: should this end early, they are out of date
+            self._tell_plan(passes, names)
+            self._check_nodes()
         for stages, missing in passes:
             if missing:
                 self._run_pass(stages, missing)
         self._select_and_seal({names[row] for row in passes[-1][1]})
 
     def show_plan(self) -> None:
-        """Tell what `make` would do."""
-        write_units(self.run, self.inputs)
-        names = unit_ids(self.run)
-        self._start([(one, self._missing(one, names)) for one in self._passes()], names)
+        """Tell what `make` would do, and write nothing."""
+        names = planned_units(self.inputs)
+        self._tell_plan([(one, self._missing(one, names)) for one in self._passes()], names)
 
     def _passes(self) -> list[tuple[str, ...]]:
         return [(stage,) for stage in MODEL_STAGES] if self.order == "sequential" else [MODEL_STAGES]
@@ -113,14 +144,19 @@ class PoolJob:
         recipes = [self.steps[stage].fingerprint for stage in further]
         return missing_rows(self.run, names, recipes, self.retry_failed)
 
-    def _start(self, passes: list[tuple[tuple[str, ...], list[int]]], names: Sequence[str]) -> None:
-        """Start or find Ray, and tell the plan. ConfigError if the cluster cannot hold it."""
+    def _tell_plan(self, passes: list[tuple[tuple[str, ...], list[int]]], names: Sequence[str]) -> None:
+        """Start or find Ray, which knows what there is. ConfigError if the cluster cannot hold the plan."""
         missing = max(len(rows) for _, rows in passes)
         if missing < len(names):
             self.progress.say(f"continuing: {len(names) - missing} of {len(names)} units are done")
         self.progress.say("starting Ray")
         start_ray(self.inputs.settings.resources, self.progress)
         self.progress.say(describe(self._plan(), missing, self.order == "sequential"))
+
+    def _check_nodes(self) -> None:
+        from xpaste_ray.pipelines.nodes import check_shared
+
+        check_shared(self.run.root, "--out")
 
     def _plan(self) -> Plan:
         from xpaste_ray.pipelines.ray_profile import cluster_nodes
@@ -157,19 +193,43 @@ class PoolJob:
             state.deaths.get(stage, 0),
         )
 
-    def _select_and_seal(self, made: set[str]) -> None:
-        """`made`: the units that this job has finished."""
+    def _note_acceptance(self, made_units: set[str]) -> None:
+        """What became of the units that were made."""
         figures = self.summary.figures
-        if made_by(self.run.scores) != self.steps["select"].fingerprint or figures.stages:
-            compact_scores(self.run, self.steps["select"].fingerprint)
-        began = time.perf_counter()
-        scores = pq.read_table(self.run.scores)
-        self.summary.counts |= select_and_seal(self.run, scores, self.inputs, self.steps["select"])
         if figures.stages:
+            scores = open_parquet(self.run.scores).read(
+                ["round", "unit", "candidate_id", "method", "ordinal"]
+            )
             pool = open_pool(self.run.pools / self.steps["select"].fingerprint)
-            figures.acceptance = acceptance(kept_of(made, pool, scores), figures.stages)
+            figures.acceptance = acceptance(kept_of(made_units, pool, scores), figures.stages)
+
+    def _select_and_seal(self, made_units: set[str]) -> None:
+        """`made_units`: that this job has finished."""
+        step = self.steps["select"]
+        began = time.perf_counter()
+        try:
+            if made_by(self.run.scores) != step.fingerprint:
+                self.progress.say("gathering scores")
+                compact_scores(self.run, step.fingerprint)
+            self.summary.counts |= select_and_seal(self.run, self.inputs, step, self._seal_shards)
+            self._note_acceptance(made_units)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise RunError(
+                f"a file of the run is damaged ({error}): `xpaste pool verify {self.run.root} --repair` "
+                "finds and removes it, and the same command then makes it again"
+            ) from None
         made = self.summary.counts["candidates"]["made"]
         self.summary.note("select+seal", made, time.perf_counter() - began)
+
+    def _seal_shards(self, sealer: ShardSealer, shards: Sequence[pa.Table]) -> Iterable[SealedShard]:
+        """Few in this process, many on Ray, with the same bytes."""
+        if len(shards) < _SHARDS_FOR_RAY:
+            return seal_serially(sealer, shards)
+        from xpaste_ray.pipelines.sealing import seal_on_ray
+
+        start_ray(self.inputs.settings.resources, self.progress)
+        self.progress.say(f"sealing {len(shards)} shards")
+        return seal_on_ray(sealer, shards)
 
 
 def run_units(
@@ -203,37 +263,53 @@ def run_units(
     try:
         dataset.write_datasink(UnitFileSink(run, recipe, ledger), ray_remote_args=WRITE_TASK_ARGS)
     except Exception as error:
-        failure = ledger.state().failure
-        if failure:
-            raise RunError(failure) from error
-        raise
+        raise RunError(_why(ledger, error)) from error
     finally:
         listen(None)
     return ledger.state()
 
 
-def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -> dict[str, object]:
+def _why(ledger: "RemoteLedger", error: Exception) -> str:
+    """What ended a run: what its actors told, else Ray's own last line."""
+    with suppress(Exception):  # the ledger may be lost, too
+        if failure := ledger.state().failure:
+            return failure
+    (line, *_) = reversed(str(error).strip().splitlines() or [repr(error)])
+    return f"Ray gave up: {line}"
+
+
+def _pointer(run: RunDir, folder: Location) -> dict[str, str]:
+    """What `pool.json` holds."""
+    return {
+        "current": folder.relative_to(run.root).as_posix(),
+        "manifest_checksum": hash_bytes((folder / MANIFEST).read_bytes()),
+    }
+
+
+def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap) -> dict[str, object]:
     """Apply the selection rule, seal the kept proposals and point `pool.json` at the new pool.
 
     Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
     """
     rule = inputs.settings.select
-    selection = select(scores, rule)
+    selection = select(open_parquet(run.scores).read(), rule)
     folder = run.pools / step.fingerprint
     unusable = seal_pool(
-        selection.kept, run.unit_file, inputs.categories, rule.max_side_px, step.fingerprint, folder
+        selection.kept,
+        run.unit_file,
+        inputs.categories,
+        rule.max_side_px,
+        step.fingerprint,
+        folder,
+        shard_map,
     )
     rejects = selection.rejects.to_pylist() + [
         dict(zip(REJECTS.names, rejection, strict=True)) for rejection in unusable
     ]
-    write_parquet(run.rejects, pa.Table.from_pylist(rejects, schema=REJECTS))
-    pointer = {
-        "current": folder.relative_to(run.root).as_posix(),
-        "manifest_checksum": hash_file(folder / MANIFEST),
-    }
-    write_json(run.pool_json, pointer)
+    write_parquet(run.rejects, pa.Table.from_pylist(rejects, schema=REJECTS), step.fingerprint)
+    write_json(run.pool_json, _pointer(run, folder))
     made = {"candidate": selection.candidates, "proposal": selection.proposals}
-    return _counts(rejects, made, kept=len(open_pool(folder)))
+    return count_outcomes(rejects, made, kept=len(open_pool(folder)))
 
 
 def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
@@ -244,7 +320,7 @@ def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
     return len({instance_id(*name) for name in names} & set(pool.instance_ids))
 
 
-def _counts(rejects: Sequence[dict[str, str]], made: dict[str, int], kept: int) -> dict[str, object]:
+def count_outcomes(rejects: Sequence[dict[str, str]], made: dict[str, int], kept: int) -> dict[str, object]:
     """Made, kept and rejected by reason. An instance is one proposal of one candidate, so both keep
     as many. SchemaError if they do not balance: something was lost."""
     counts: dict[str, object] = {}

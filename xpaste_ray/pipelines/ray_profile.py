@@ -20,6 +20,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from xpaste_ray.cache import CACHE_DIR_VARIABLE
 from xpaste_ray.config import StageResources
 from xpaste_ray.errors import RunError
 from xpaste_ray.pipelines.ledger import Ledger, LedgerState
@@ -50,16 +51,18 @@ def start_ray(cpus: float) -> None:
     """
     if ray.is_initialized():
         return
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    told: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if cache_dir := os.environ.get(CACHE_DIR_VARIABLE):
+        told["runtime_env"] = {"env_vars": {CACHE_DIR_VARIABLE: cache_dir}}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
+        ray.init(**told)
     else:
         ray.init(
             address="local",
             num_cpus=math.ceil(cpus + SPARE_CPUS),
             object_store_memory=_OBJECT_STORE_BYTES,
             include_dashboard=False,
-            **quiet,
+            **told,
         )
     _hear_out_restart_note()
 

@@ -33,3 +33,6 @@ class UnitFileSink(Datasink):
         except XPasteError as error:
             self._attempts.fail(str(error))
             raise
+        except Exception as error:
+            self._attempts.fail(f"write: {type(error).__name__}: {error}")
+            raise

@@ -19,9 +19,10 @@ from xpaste_ray.fingerprints import fingerprint, hash_folder
 from xpaste_ray.models.folders import DIFFUSERS_FILE, OPEN_CLIP_FILE, model_folder
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.resources import cpus_booked
+from xpaste_ray.storage import locate
 
 # Raised when the code of a step changes what it writes for the same settings.
-_ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 2, "compose": 3}
+_ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 3, "compose": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,10 @@ def _check_embedded(categories: Sequence[Category]) -> None:
 
 def _named(model: str, folder: Path) -> str:
     """What a model is, wherever it lies: recipes and results hold no absolute path."""
-    name = model if model.startswith("embedded:") else folder.resolve().name
+    if model.startswith("embedded:"):
+        name = model
+    else:
+        name = locate(model).name if "://" in model else folder.resolve().name
     return f"{name}@{hash_folder(folder)[:12]}"
 
 

@@ -1,0 +1,17 @@
+"""What a path means inside a Ray job, whose working directory is a copy that is deleted after it."""
+
+import os
+from pathlib import Path
+
+from xpaste_ray.errors import ConfigError
+
+
+def check_absolute(option: str, place: str) -> None:
+    """ConfigError for a relative path inside a Ray job: what is written there would be lost, and what is
+    read there is on the driver's node at best."""
+    in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    if in_job and "://" not in place and not Path(place).is_absolute():
+        raise ConfigError(
+            f"{option} {place}: inside a Ray job a relative path lies in the job's own copy of the working "
+            "directory, which is deleted: give s3://..., gs://... or an absolute path on a shared disk"
+        )
