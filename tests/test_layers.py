@@ -13,7 +13,7 @@ GROUND = ["errors", "rng", "records", "categories", "yaml12", "config", "fingerp
 PURE = ["masks", "unit_files", "prompts", "selection", "backgrounds", "storage", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
         "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
-        "stages.faults", "stages.batches", "stages.segment"]  # fmt: skip
+        "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
 MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
 
 
@@ -46,7 +46,7 @@ LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "config", "fingerprints"], 0),
     **dict.fromkeys(["masks", "worker"], 1),
     **dict.fromkeys(["prompts", "selection", "unit_files", "backgrounds", "storage", "lease", "runs", "cache",
-                     "preview", "pool", "samples", "compose", "formats"], 1),
+                     "preview", "pool", "samples", "compose", "formats", "pace"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),
     "stages": 3,
     "pipelines": 4,

@@ -125,7 +125,7 @@ def pool_build(
     """Generate, cut out, score and select instances; on this machine, or as a job on a Ray cluster."""
     from xpaste_ray.categories import read_names
     from xpaste_ray.config import PoolSettings, load
-    from xpaste_ray.pipelines.build import BuildOptions, build_pool
+    from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
     from xpaste_ray.pipelines.places import check_absolute
     from xpaste_ray.report import ConsoleProgress, print_pool_summary
 
@@ -139,11 +139,13 @@ def pool_build(
     for section, model in (("source", settings.source.model), ("score", settings.score.model)):
         if not model.startswith("embedded:"):
             check_absolute(f"{section}.model", model)
-    options = BuildOptions(plan, retry_failed, dry_run)
+    options = BuildOptions(plan, retry_failed)
     with ConsoleProgress() as progress:
+        if dry_run:
+            plan_pool(settings, out, progress, options)
+            return
         summary = build_pool(settings, out, progress, options)
-    if not dry_run:
-        print_pool_summary(summary, out)
+    print_pool_summary(summary, out)
 
 
 @pool_app.command("verify")
@@ -183,7 +185,7 @@ BackgroundsOption = Annotated[
         help="A folder of images, a COCO or LVIS JSON file, Parquet, or a colour (black, #808080:640x480)."
     ),
 ]
-ImagesOption = Annotated[Path | None, typer.Option(help="Where the backgrounds' JSON file has its images.")]
+ImagesOption = Annotated[str | None, typer.Option(help="Where the backgrounds' JSON file has its images.")]
 ColumnOption = Annotated[
     str | None, typer.Option(help="The Parquet column with the images, if it is not `image`.")
 ]
@@ -210,7 +212,7 @@ def _dataset_settings(
     preset: str,
     overrides: list[str] | None,
     backgrounds: str,
-    images: Path | None,
+    images: str | None,
     column: str | None,
     **values: object,
 ) -> "DatasetSettings":
@@ -219,7 +221,7 @@ def _dataset_settings(
 
     named = {
         "compose.backgrounds": backgrounds,
-        "compose.background_images": images and str(images),
+        "compose.background_images": images,
         "compose.background_column": column,
         **{key.replace("__", "."): value for key, value in values.items()},
     }

@@ -308,7 +308,7 @@ class ComposeSettings(_Section):
     """
 
     backgrounds: str
-    background_images: Path | None = None
+    background_images: str | None = None
     background_column: str | None = None
     exclude_categories: tuple[str, ...] = ()
     count: PositiveInt

@@ -1,6 +1,7 @@
 """What a person sees while a run works and when it ends."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,10 +11,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from xpaste_ray.pace import NOTHING_KNOWN, Pace, StageState, duration, status_text
+
 if TYPE_CHECKING:
     from xpaste_ray.backgrounds import Backgrounds
     from xpaste_ray.formats.findings import Report
     from xpaste_ray.pipelines.job import Summary
+
+
+_QUIET_S = 30.0  # that a log may be without a word of a stage that works
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +60,42 @@ def _covered(dataset: Mapping[str, int], prefix: str) -> dict[str, int]:
     }
 
 
-class ConsoleProgress:
-    """A bar for each stage on a terminal; a plain line for each quarter of a stage in a log."""
+class _LastingConsole(Console):
+    """A run goes on when nobody can read along any more: rich would end it."""
 
-    def __init__(self) -> None:
-        self._console = Console()
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A stage that has begun, and what was said of it last."""
+
+    total: int
+    unit: str
+    task: TaskID
+    pace: Pace
+    said_s: float
+    quarter: int = 0
+
+
+class ConsoleProgress:
+    """A bar for each stage on a terminal. In a log plain lines: one for each quarter of a stage, and one
+    after 30 s without any. `clock`: seconds."""
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console or _LastingConsole(), clock
         self._bars = Progress(
             TextColumn("{task.description:>12}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[status]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._tasks: dict[str, TaskID] = {}
-        self._totals: dict[str, int] = {}
-        self._logged: dict[str, int] = {}
+        self._stages: dict[str, _Shown] = {}
 
     def __enter__(self) -> "ConsoleProgress":
         self._bars.start()
@@ -82,21 +107,43 @@ class ConsoleProgress:
         self._bars.stop()
 
     def begin(self, totals: Mapping[str, int], unit: str) -> None:
+        """Stages with so many `unit`s to do. One that was there already begins again."""
         for stage, total in totals.items():
-            self._totals[stage] = total
-            self._tasks[stage] = self._bars.add_task(stage, total=total, unit=unit)
+            if stage in self._stages:
+                self._bars.remove_task(self._stages[stage].task)
+            task, now = self._bars.add_task(stage, total=total, unit=unit, status=""), self._clock()
+            self._stages[stage] = _Shown(total, unit, task, Pace(now), said_s=now)
 
-    def advance(self, stage: str, done: int) -> None:
-        if stage not in self._tasks:
+    def advance(self, stage: str, done: int, state: StageState = NOTHING_KNOWN) -> None:
+        if stage not in self._stages:
             return
-        self._bars.update(self._tasks[stage], completed=done)
-        quarter = 4 * done // self._totals[stage]
-        if not self._console.is_terminal and quarter > self._logged.get(stage, 0):
-            self._logged[stage] = quarter
-            self.say(f"{stage}: {done} of {self._totals[stage]}")
+        shown, now = self._stages[stage], self._clock()
+        if state.waiting:
+            shown.pace = Pace(now)
+        shown.pace.note(now, done, state.images or 0)
+        status = status_text(done, shown.total, shown.unit, state, shown.pace.rates(now))
+        self._bars.update(shown.task, completed=done, status=status)
+        if not self._console.is_terminal and self._is_due(
+            shown, done, now, silent=state.waiting and not state.loading
+        ):
+            images = f" ({state.images:,} images)" if state.images else ""
+            line = f"{stage} {done:,} of {shown.total:,} {shown.unit}{images}"
+            self.say(f"{line}, {status}" if status else line)
+
+    def _is_due(self, shown: _Shown, done: int, now: float, silent: bool) -> bool:
+        """Whether to say a line of the stage, which then counts as said."""
+        quarter = 4 * done // max(shown.total, 1)
+        long_ago = now - shown.said_s >= _QUIET_S and shown.quarter < 4 and not silent
+        if quarter <= shown.quarter and not long_ago:
+            return False
+        shown.quarter, shown.said_s = max(quarter, shown.quarter), now
+        return True
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        try:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        except (OSError, ValueError):  # the terminal is gone, or the stream closed
+            self._console.quiet = True
 
 
 class CountingProgress:
@@ -136,7 +183,7 @@ def print_dataset_summary(summary: "Summary", out: Path, formats: tuple[str, ...
     if summary.already_done:
         console.print(f"[bold]{out}[/] is done already: nothing to do.")
     else:
-        console.print(_stage_table(summary))
+        _print_stages(console, summary)
     table = Table()
     for column in ("", "made", "kept", "left out"):
         table.add_column(column, justify="right" if column in ("made", "kept") else "left")
@@ -195,7 +242,7 @@ def print_summary(summary: "Summary", out: Path) -> None:
     if summary.already_done:
         console.print(f"[bold]{out}[/] is done already: nothing to do.")
     else:
-        console.print(_stage_table(summary))
+        _print_stages(console, summary)
     console.print(_outcome_table(counts))
     for category in counts["categories"]["without_instances"]:
         console.print(f"[yellow]no instance of {category}")
@@ -212,7 +259,7 @@ def print_pool_summary(summary: "Summary", out: str) -> None:
     if summary.already_done:
         console.print(f"[bold]{out}[/] is done already: nothing to do.")
     else:
-        console.print(_stage_table(summary))
+        _print_stages(console, summary)
     table = _outcome_columns()
     for kind in ("candidates", "proposals"):
         table.add_row(*Outcome(kind, **summary.counts[kind]).cells)
@@ -221,14 +268,37 @@ def print_pool_summary(summary: "Summary", out: str) -> None:
     console.print(f"{kept} instances in {out}", highlight=False, soft_wrap=True)
 
 
-def _stage_table(summary: "Summary") -> Table:
-    table = Table(title=f"done in {summary.wall_seconds:.0f} s")
-    for column in ("stage", "images", "busy seconds", "images/s per actor"):
+def _print_stages(console: Console, summary: "Summary") -> None:
+    """What each stage did, which of them decided how long it took, and what came out of it."""
+    figures = summary.figures
+    columns = ["stage", "images", "busy", "busy seconds", "images/s per actor", "images/s per GPU", "load s"]
+    table = Table(title=f"done in {duration(summary.wall_seconds)}")
+    for column in columns:
         table.add_column(column, justify="left" if column == "stage" else "right")
-    for stage, seconds in summary.stage_seconds.items():
-        images = summary.stage_images[stage]
-        table.add_row(stage, str(images), f"{seconds:.1f}", f"{images / max(seconds, 1e-9):.1f}")
-    return table
+    for name, stage in figures.stages.items():
+        busy, per_gpu = figures.busy_fraction(name), stage.images_per_gpu_second
+        table.add_row(
+            name,
+            f"{stage.images:,}",
+            "" if busy is None else f"{busy:.0%}",
+            f"{stage.busy_s:,.1f}",
+            f"{stage.images_per_actor_second:.1f}",
+            "" if per_gpu is None else f"{per_gpu:.2f}",
+            f"{stage.load_s:.1f}" if stage.load_s else "",
+            style="bold" if name == figures.bottleneck else None,
+        )
+    console.print(table)
+    if figures.bottleneck:
+        busy = figures.busy_fraction(figures.bottleneck)
+        console.print(
+            f"bottleneck: {figures.bottleneck}, its actors were busy {busy:.0%} of the time", highlight=False
+        )
+    if deaths := {name: stage.deaths for name, stage in figures.stages.items() if stage.deaths}:
+        console.print(f"[yellow]processes that died and were replaced: {reasons(deaths)}")
+    if figures.acceptance:
+        what, rate = figures.acceptance.per_second
+        of = {"gpu": "GPU-second", "core": "core-second of busy time"}[what]
+        console.print(f"accepted instances per {of}: {rate:.3g}", highlight=False)
 
 
 def _outcome_table(counts: Mapping[str, Any]) -> Table:

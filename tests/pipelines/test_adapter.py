@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import candidates
-from xpaste_ray.errors import SchemaError
+from xpaste_ray.errors import RunError, SchemaError
 from xpaste_ray.pipelines.adapter import StageActor
 from xpaste_ray.pipelines.ledger import REJECT_AFTER_DEATHS, ROWS_AFTER_DEATHS, Ledger
 from xpaste_ray.records import UNIT_IN_FLIGHT, candidate_to_dict
@@ -64,9 +64,10 @@ def test_stage_that_loses_a_candidate_is_a_defect_that_is_told():
 
 def test_stage_that_cannot_start_is_told():
     ledger = Ledger({"hand-on": 1})
-    with pytest.raises(TypeError):
-        _actor(ledger, no_such_option=1)
+    actor = _actor(ledger, no_such_option=1)
     assert "stage 'hand-on' cannot start" in ledger.state().failure
+    with pytest.raises(RunError, match="stage 'hand-on' cannot start: .*no_such_option"):
+        list(actor(_unit()))
 
 
 def test_wrong_columns_name_the_stage():

@@ -83,7 +83,7 @@ def test_closing_table_names_every_stage_and_reason(reference):
         assert word in shown
     assert "annotations.json" in shown
     for stage, total in (("source", 8), ("segment", 8), ("score", 8), ("write", 8), ("compose", 60)):
-        assert f"{stage}: {total} of {total}" in shown  # progress reaches its end for every stage
+        assert f"{stage} {total} of {total} " in shown  # progress reaches its end for every stage
 
 
 def test_kept_plus_rejected_is_made(reference):

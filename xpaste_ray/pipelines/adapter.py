@@ -37,6 +37,15 @@ class Attempts(Protocol):
     def fail(self, reason: str) -> None: ...
 
 
+class Recorder(Protocol):
+    """Where an actor tells what it did; see `metrics.py`."""
+
+    def loaded(self, stage: str, seconds: float) -> None: ...
+    def ran(
+        self, stage: str, given: Sequence[Candidate], done: Sequence[Candidate], seconds: float
+    ) -> None: ...
+
+
 class Opener(Protocol):
     """Where the first stage of a pass gets its units from; see `units.py`."""
 
@@ -58,8 +67,10 @@ class StageActor:
         stage_kwargs: dict[str, Any],
         attempts: Attempts,
         opener: Opener | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._name, self._attempts, self._open = name, attempts, opener or self._in_flight
+        self._recorder = recorder
         attempts.loading(name)
         began = time.perf_counter()
         module, _, attribute = stage.partition(":")
@@ -68,20 +79,29 @@ class StageActor:
         except (DeviceLost, SystemExit) as error:
             self._end_process(error)
         except Exception as error:
+            # Told to the ledger, which ends the run. Raised here, Ray would print the trace, for every
+            # actor, above the reason.
+            _LOG.exception("stage %r cannot start", name)
             attempts.fail(f"stage {name!r} cannot start: {error}")
-            raise
-        attempts.loaded(name, time.perf_counter() - began)
+            return
+        seconds = time.perf_counter() - began
+        attempts.loaded(name, seconds)
+        if recorder:
+            recorder.loaded(name, seconds)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         try:
             for row in self._open(batch):
                 began = time.perf_counter()
                 done = self._run(row)
+                made = {**row, "candidates": [candidate_to_dict(candidate) for candidate in done]}
                 seconds = time.perf_counter() - began
-                yield pa.Table.from_pylist([done], schema=UNIT_IN_FLIGHT)
+                yield pa.Table.from_pylist([made], schema=UNIT_IN_FLIGHT)
                 # Only now it is handed on: what dies over that counts as the unit's death, too.
                 unit = unit_id(row["round"], row["unit"])
-                self._attempts.finish(self._name, unit, len(done["candidates"]), seconds)
+                self._attempts.finish(self._name, unit, len(done), seconds)
+                if self._recorder:
+                    self._recorder.ran(self._name, row["candidates"], done, seconds)
         except (DeviceLost, SystemExit) as error:
             self._end_process(error)
         except XPasteError as error:
@@ -102,7 +122,7 @@ class StageActor:
         for row in batch.to_pylist():
             yield {**row, "candidates": [candidate_from_dict(candidate) for candidate in row["candidates"]]}
 
-    def _run(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, row: dict[str, Any]) -> list[Candidate]:
         unit, candidates = unit_id(row["round"], row["unit"]), row["candidates"]
         done_rows = self._attempts.begin(self._name, unit)
         if done_rows is None:
@@ -111,7 +131,7 @@ class StageActor:
             done = [self._run_row(unit, i, one, done_rows) for i, one in enumerate(candidates)]
         if _ids(done) != _ids(candidates):
             raise SchemaError(f"stage {self._name!r}: it must hand on every candidate once, in order")
-        return {**row, "candidates": [candidate_to_dict(candidate) for candidate in done]}
+        return done
 
     def _try(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The stage's result; where it raises, that of each row by itself."""

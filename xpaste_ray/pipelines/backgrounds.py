@@ -55,7 +55,7 @@ def index_on_ray(
     from xpaste_ray.pipelines.ray_profile import actor_stage, configure_data, start_ray
 
     start_ray(ray_cpus)
-    configure_data(lambda stage, done: None)  # progress is counted where the results arrive
+    configure_data()  # progress is counted where the results arrive
     parts = [
         pa.Table.from_pylist([{"number": number, "table": _to_bytes(part)}], schema=_PARTS)
         for number, part in enumerate(cut_parts(items, images_per_part))

@@ -22,12 +22,21 @@ class BuildOptions:
 
     order: Order = "streaming"
     retry_failed: bool = False
-    dry_run: bool = False
     code: Mapping[str, StageCode] = field(default_factory=lambda: MappingProxyType({}))
 
 
+_USUAL = BuildOptions()
+
+
+def plan_pool(
+    settings: PoolSettings, out: str | Path, progress: Progress, options: BuildOptions = _USUAL
+) -> None:
+    """Tell what `build_pool` would do, and write nothing. ConfigError as there."""
+    _open_job(settings, RunDir(out), progress, options).show_plan()
+
+
 def build_pool(
-    settings: PoolSettings, out: str | Path, progress: Progress, options: BuildOptions = BuildOptions()
+    settings: PoolSettings, out: str | Path, progress: Progress, options: BuildOptions = _USUAL
 ) -> Summary:
     """Make, or finish, the pool of the run in `out`. The same settings give the same bytes, on however
     many nodes and however often it was interrupted.
@@ -35,25 +44,26 @@ def build_pool(
     ConfigError before anything starts if something cannot work; RunError if the run cannot go on.
     """
     began = time.perf_counter()
-    inputs = resolve_inputs(settings)
-    steps = plan_steps(inputs)
     with open_run(out, progress.say) as run:
-        check_steps(run, {name: steps[name].settings for name in _made_steps(run)})
-        job = PoolJob(
-            run, inputs, steps, progress,
-            order=options.order, retry_failed=options.retry_failed, code=options.code,
-        )  # fmt: skip
+        job = _open_job(settings, run, progress, options)
         if job.is_done():
             return Summary(counts=read_json(run.run_json)["counts"], already_done=True)
         remove_leftovers(run)
-        if options.dry_run:
-            job.show_plan()
-            return job.summary
-        record = start_record(run, settings.model_dump(mode="json"), steps, progress)
+        record = start_record(run, settings.model_dump(mode="json"), job.steps, progress)
         job.make()
         job.summary.wall_seconds = time.perf_counter() - began
         finish_record(run, record, job.summary)
     return job.summary
+
+
+def _open_job(settings: PoolSettings, run: RunDir, progress: Progress, options: BuildOptions) -> PoolJob:
+    inputs = resolve_inputs(settings)
+    steps = plan_steps(inputs)
+    check_steps(run, {name: steps[name].settings for name in _made_steps(run)})
+    return PoolJob(
+        run, inputs, steps, progress,
+        order=options.order, retry_failed=options.retry_failed, code=options.code,
+    )  # fmt: skip
 
 
 def _made_steps(run: RunDir) -> tuple[str, ...]:

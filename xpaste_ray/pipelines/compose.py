@@ -19,6 +19,7 @@ from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.formats.contract import DatasetSpec
 from xpaste_ray.formats.dataset import finish, missing_shards
 from xpaste_ray.formats.shards import Shard
+from xpaste_ray.pipelines.figures import StageFigures
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.plans import PlanFolder, finish_plans, missing_plans, write_plans
 from xpaste_ray.pipelines.resources import compose_resources
@@ -181,6 +182,10 @@ def make_dataset(
         check_shared(locate(dataset), "--out")
         progress.begin({"compose": len(missing)}, "shards")
         kwargs = {"job": job, "dataset": dataset, "spec": spec}
+        began = time.perf_counter()
         seconds = run_shards("compose", ComposeActor, kwargs, missing, resources)
-        summary.note("compose", sum(len(shard.indices) for shard in missing), seconds)
+        images, wall_s = sum(len(shard.indices) for shard in missing), time.perf_counter() - began
+        actors = min(resources.compose.actors, len(missing))
+        figures = StageFigures(images, seconds, wall_s, actors)
+        summary.figures.note_pass({"compose": figures}, wall_s)
     return finish(dataset, spec)

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from xpaste_ray import __version__
 from xpaste_ray.config import ResourceSettings
 from xpaste_ray.fingerprints import differences
+from xpaste_ray.pace import NOTHING_KNOWN, StageState
+from xpaste_ray.pipelines.figures import Figures, StageFigures
 from xpaste_ray.pipelines.resources import cpus_booked
 from xpaste_ray.pipelines.steps import Step
 from xpaste_ray.runs import RunDir, read_json, write_json
@@ -19,11 +21,11 @@ _VERSIONED = (
 
 
 class Progress(Protocol):
-    """What a job tells while it works: totals and rows done, by stage."""
+    """What a job tells while it works: totals and rows done, by stage. A stage may begin again."""
 
     def begin(self, totals: dict[str, int], unit: str) -> None: ...
 
-    def advance(self, stage: str, done: int) -> None: ...
+    def advance(self, stage: str, done: int, state: StageState = NOTHING_KNOWN) -> None: ...
 
     def say(self, text: str) -> None: ...
 
@@ -33,14 +35,13 @@ class Summary:
     """What a job made, for the closing table and `run.json`."""
 
     counts: dict[str, Any] = field(default_factory=dict)
-    stage_images: dict[str, int] = field(default_factory=dict)
-    stage_seconds: dict[str, float] = field(default_factory=dict)  # busy seconds, over all actors
+    figures: Figures = field(default_factory=Figures)
     wall_seconds: float = 0.0
     already_done: bool = False
 
     def note(self, stage: str, images: int, seconds: float) -> None:
-        self.stage_images[stage] = images
-        self.stage_seconds[stage] = seconds
+        """What the driver did by itself."""
+        self.figures.stages[stage] = StageFigures(images, seconds, seconds)
 
 
 def start_record(
@@ -68,13 +69,14 @@ def start_record(
 def finish_record(run: RunDir, record: dict[str, Any], summary: Summary) -> None:
     """Add to `run.json` what was made and how long it took."""
     record["counts"] = summary.counts
-    record["times"].append({"wall_s": summary.wall_seconds, "busy_s": summary.stage_seconds})
+    record["times"].append({"wall_s": summary.wall_seconds, **summary.figures.record()})
     write_json(run.run_json, record)
 
 
 def start_ray(resources: ResourceSettings, progress: Progress) -> None:
     """Start or find Ray, unless that is done, with the job's progress as its listener."""
     from xpaste_ray.pipelines import ray_profile  # a finished job does not pay for Ray
+    from xpaste_ray.pipelines.watch import Watch
 
     ray_profile.start_ray(cpus_booked(resources))
-    ray_profile.configure_data(progress.advance)
+    ray_profile.configure_data(Watch(progress).tell)

@@ -50,6 +50,8 @@ class LedgerState:
     failure: str | None
     deaths: dict[str, int]
     totals: dict[str, StageTotals]
+    loading: dict[str, int] = field(default_factory=dict)  # actors, by stage
+    in_flight: dict[str, int] = field(default_factory=dict)  # units, by stage
 
 
 class Ledger:
@@ -126,7 +128,8 @@ class Ledger:
         totals.seconds += seconds
 
     def state(self) -> LedgerState:
-        return LedgerState(self.failure, dict(self.deaths), self.totals)
+        in_flight = Counter(stage for stage, _ in self._in_flight)
+        return LedgerState(self.failure, dict(self.deaths), self.totals, dict(self._loading), in_flight)
 
     def fail(self, reason: str) -> None:
         """Something went wrong that no other attempt would mend. The first reason is kept."""

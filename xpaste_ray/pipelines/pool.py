@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
+from xpaste_ray.config import StageResources
 from xpaste_ray.errors import RunError, SchemaError
 from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pipelines.adapter import Opener, StageActor
+from xpaste_ray.pipelines.figures import StageFigures, acceptance
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
-from xpaste_ray.pipelines.ledger import StageTotals
+from xpaste_ray.pipelines.ledger import LedgerState
+from xpaste_ray.pipelines.metrics import RayRecorder
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_resources, stage_costs
 from xpaste_ray.pipelines.scores import compact_scores, scores_recipe
 from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
@@ -22,10 +25,12 @@ from xpaste_ray.pipelines.units import (
     OpenPrompts,
     group_blocks,
     missing_rows,
+    planned_units,
     unit_ids,
     write_units,
 )
 from xpaste_ray.pool import (
+    Pool,
     SealedShard,
     ShardMap,
     ShardSealer,
@@ -35,7 +40,7 @@ from xpaste_ray.pool import (
     seal_serially,
 )
 from xpaste_ray.pool.layout import MANIFEST
-from xpaste_ray.records import REJECTS
+from xpaste_ray.records import REJECTS, instance_id, unit_id
 from xpaste_ray.runs import (
     RunDir,
     json_bytes,
@@ -119,17 +124,17 @@ class PoolJob:
         passes = [(one, self._missing(one, names)) for one in self._passes()]
         if any(missing for _, missing in passes):
             self.run.scores.remove()  # of units that may change: should this end early, they are out of date
-            self._start(passes, names)
+            self._tell_plan(passes, names)
+            self._check_nodes()
         for stages, missing in passes:
             if missing:
                 self._run_pass(stages, missing)
-        self._select_and_seal()
+        self._select_and_seal({names[row] for row in passes[-1][1]})
 
     def show_plan(self) -> None:
-        """Tell what `make` would do."""
-        write_units(self.run, self.inputs)
-        names = unit_ids(self.run)
-        self._start([(one, self._missing(one, names)) for one in self._passes()], names)
+        """Tell what `make` would do, and write nothing."""
+        names = planned_units(self.inputs)
+        self._tell_plan([(one, self._missing(one, names)) for one in self._passes()], names)
 
     def _passes(self) -> list[tuple[str, ...]]:
         return [(stage,) for stage in MODEL_STAGES] if self.order == "sequential" else [MODEL_STAGES]
@@ -140,18 +145,19 @@ class PoolJob:
         recipes = [self.steps[stage].fingerprint for stage in further]
         return missing_rows(self.run, names, recipes, self.retry_failed)
 
-    def _start(self, passes: list[tuple[tuple[str, ...], list[int]]], names: Sequence[str]) -> None:
-        """Start or find Ray, and tell the plan. ConfigError if the cluster cannot hold it, or cannot see the
-        run."""
-        from xpaste_ray.pipelines.nodes import check_shared
-
+    def _tell_plan(self, passes: list[tuple[tuple[str, ...], list[int]]], names: Sequence[str]) -> None:
+        """Start or find Ray, which knows what there is. ConfigError if the cluster cannot hold the plan."""
         missing = max(len(rows) for _, rows in passes)
         if missing < len(names):
             self.progress.say(f"continuing: {len(names) - missing} of {len(names)} units are done")
         self.progress.say("starting Ray")
         start_ray(self.inputs.settings.resources, self.progress)
-        check_shared(self.run.root, "--out")
         self.progress.say(describe(self._plan(), missing, self.order == "sequential"))
+
+    def _check_nodes(self) -> None:
+        from xpaste_ray.pipelines.nodes import check_shared
+
+        check_shared(self.run.root, "--out")
 
     def _plan(self) -> Plan:
         from xpaste_ray.pipelines.ray_profile import cluster_nodes
@@ -166,21 +172,51 @@ class PoolJob:
         self.progress.begin(dict.fromkeys((*stages, "write"), len(rows)), "units")
         opener: Opener = OpenPrompts(self.run, "diffusion") if stages[0] == "source" else OpenFiles(self.run)
         recipe = self.steps[stages[-1]].fingerprint
-        totals = run_units(self.run, rows, {name: plan[name] for name in stages}, code, opener, recipe)
-        for stage, total in totals.items():
-            self.summary.note(stage, total.images, total.seconds)
+        own = {name: plan[name] for name in stages}
+        began = time.perf_counter()
+        state = run_units(self.run, rows, own, code, opener, recipe, self.progress)
+        wall_s = time.perf_counter() - began
+        figures = {name: self._figures(name, own[name], state, wall_s) for name in stages}
+        self.summary.figures.note_pass(figures, wall_s)
+
+    def _figures(
+        self, stage: str, resources: StageResources, state: LedgerState, wall_s: float
+    ) -> StageFigures:
+        totals = state.totals[stage]
+        return StageFigures(
+            totals.images,
+            totals.seconds,
+            wall_s,
+            resources.actors,
+            resources.actors * resources.gpus,
+            getattr(getattr(self.inputs.settings, stage), "threads", 1),
+            totals.load_seconds,
+            state.deaths.get(stage, 0),
+        )
+
+    def _note_acceptance(self, made_units: set[str]) -> None:
+        """What became of the units that were made."""
+        figures = self.summary.figures
+        if figures.stages:
+            scores = open_parquet(self.run.scores).read(
+                ["round", "unit", "candidate_id", "method", "ordinal"]
+            )
+            pool = open_pool(self.run.pools / self.steps["select"].fingerprint)
+            figures.acceptance = acceptance(kept_of(made_units, pool, scores), figures.stages)
 
     def _scores_recipe(self) -> str:
         return scores_recipe(units_recipe(self.inputs), self.steps["score"].fingerprint)
 
-    def _select_and_seal(self) -> None:
+    def _select_and_seal(self, made_units: set[str]) -> None:
+        """`made_units`: that this job has finished."""
+        step = self.steps["select"]
         began = time.perf_counter()
         try:
             if made_by(self.run.scores) != self._scores_recipe():
                 self.progress.say("gathering scores")
                 compact_scores(self.run, self._scores_recipe())
-            step = self.steps["select"]
             self.summary.counts |= select_and_seal(self.run, self.inputs, step, self._seal_shards)
+            self._note_acceptance(made_units)
         except (OSError, pa.ArrowInvalid) as error:
             raise RunError(
                 f"a file of the run is damaged ({error}): `xpaste pool verify {self.run.root} --repair` "
@@ -201,28 +237,40 @@ class PoolJob:
 
 
 def run_units(
-    run: RunDir, rows: Sequence[int], plan: Plan, code: Code, opener: Opener, recipe: str
-) -> dict[str, StageTotals]:
+    run: RunDir,
+    rows: Sequence[int],
+    plan: Plan,
+    code: Code,
+    opener: Opener,
+    recipe: str,
+    progress: Progress | None = None,
+) -> LedgerState:
     """Stream rows of the work list through the actors of `plan`'s stages into unit files.
 
-    Ray must be running and its data context configured. RunError if the run cannot go on.
+    Returns what the ledger counted. Ray must be running and its data context configured. RunError if the
+    run cannot go on.
     """
     import ray.data
 
-    from xpaste_ray.pipelines.ray_profile import WRITE_TASK_ARGS, RemoteLedger, actor_stage
+    from xpaste_ray.pipelines.ray_profile import WRITE_TASK_ARGS, RemoteLedger, actor_stage, listen
     from xpaste_ray.pipelines.sink import UnitFileSink
+    from xpaste_ray.pipelines.watch import Watch
 
     ledger = RemoteLedger({name: resources.actors for name, resources in plan.items()})
     dataset = ray.data.from_arrow(group_blocks(rows))
     for number, (name, resources) in enumerate(plan.items()):
         kwargs = {"name": name, "stage": code[name].target, "stage_kwargs": dict(code[name].kwargs),
-                  "attempts": ledger, "opener": None if number else opener}  # fmt: skip
+                  "attempts": ledger, "opener": None if number else opener,
+                  "recorder": RayRecorder()}  # fmt: skip
         dataset = actor_stage(dataset, name, StageActor, resources, kwargs)
+    listen(Watch(progress, plan).tell if progress else None, ledger)
     try:
         dataset.write_datasink(UnitFileSink(run, recipe, ledger), ray_remote_args=WRITE_TASK_ARGS)
     except Exception as error:
         raise RunError(_why(ledger, error)) from error
-    return ledger.state().totals
+    finally:
+        listen(None)
+    return ledger.state()
 
 
 def _why(ledger: "RemoteLedger", error: Exception) -> str:
@@ -266,6 +314,14 @@ def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap
     write_json(run.pool_json, _pointer(run, folder))
     made = {"candidate": selection.candidates, "proposal": selection.proposals}
     return count_outcomes(rejects, made, kept=len(open_pool(folder)))
+
+
+def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
+    """How many of the pool's instances come from these units."""
+    places = zip(scores["round"].to_pylist(), scores["unit"].to_pylist(), strict=True)
+    own = scores.filter(pa.array([unit_id(*place) in units for place in places], pa.bool_()))
+    names = zip(*(own[name].to_pylist() for name in ("candidate_id", "method", "ordinal")), strict=True)
+    return len({instance_id(*name) for name in names} & set(pool.instance_ids))
 
 
 def count_outcomes(rejects: Sequence[dict[str, str]], made: dict[str, int], kept: int) -> dict[str, object]:

@@ -8,8 +8,11 @@ here, so that a new Ray version is one file's work.
 import logging
 import math
 import os
+import tempfile
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import ray
@@ -19,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from xpaste_ray.cache import CACHE_DIR_VARIABLE
 from xpaste_ray.config import StageResources
+from xpaste_ray.errors import RunError
 from xpaste_ray.pipelines.ledger import Ledger, LedgerState
 from xpaste_ray.pipelines.resources import SPARE_CPUS, TASK_CPUS, Node
 from xpaste_ray.records import Candidate
@@ -28,8 +32,14 @@ _ACCELERATOR = "accelerator_type:"  # Ray's prefix of the resource that names a 
 _OBJECT_STORE_BYTES = 1024**3
 _NO_PROGRESS_TIMEOUT_S = 1800  # a large model may take this long to load from a slow disk
 
-StageListener = Callable[[str, int], None]
-"""Called in the driver with a stage's name and the number of rows that it has handed on."""
+_POLL_S = 1.0
+_LAST_WORD_S = 2.0  # for the ledger, when all is done
+
+StageListener = Callable[[Mapping[str, int], LedgerState | None], None]
+"""Called in the driver: the rows that each stage has handed on, in the stages' order, and what the
+ledger counts, if there is one."""
+
+_LOG = logging.getLogger(__name__)
 
 
 def start_ray(cpus: float) -> None:
@@ -46,14 +56,52 @@ def start_ray(cpus: float) -> None:
         told["runtime_env"] = {"env_vars": {CACHE_DIR_VARIABLE: cache_dir}}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**told)
-        return
-    ray.init(
-        address="local",
-        num_cpus=math.ceil(cpus + SPARE_CPUS),
-        object_store_memory=_OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        **told,
-    )
+    else:
+        ray.init(
+            address="local",
+            num_cpus=math.ceil(cpus + SPARE_CPUS),
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            **told,
+        )
+    _hear_out_restart_note()
+
+
+_RESTART_NOTE = b"has constructor arguments in the object store and max_restarts > 0"
+
+
+def _hear_out_restart_note() -> None:
+    """Let Ray say, where nobody sees it, what it says once in each process that starts such actors.
+
+    An actor cannot be started again when the arguments of its constructor are lost, ray-project/ray#53727.
+    Ray Data hands them over by reference for every pool of actors; they are this process's, which keeps
+    them until the run is over. Every other word on the error stream goes on to it.
+    """
+    argument = ray.put(None)
+    with _without_line(_RESTART_NOTE):
+        actor = ray.remote(_Nobody).options(num_cpus=0, max_restarts=1).remote(argument)
+    ray.kill(actor)
+
+
+class _Nobody:
+    def __init__(self, argument: None) -> None: ...
+
+
+@contextmanager
+def _without_line(text: bytes) -> Iterator[None]:
+    """Keep lines with `text` from this process's error stream; Ray's core writes past Python's."""
+    with tempfile.TemporaryFile() as heard:
+        stream = os.dup(2)
+        os.dup2(heard.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stream, 2)
+            os.close(stream)
+            heard.seek(0)
+            for line in heard:
+                if text not in line:
+                    os.write(2, line)
 
 
 def cluster_nodes() -> list[Node]:
@@ -98,10 +146,14 @@ class RemoteLedger:
         ray.get(self._ledger.fail.remote(reason))
 
     def state(self) -> LedgerState:
-        return ray.get(self._ledger.state.remote())
+        return ray.get(self.ask())
+
+    def ask(self) -> "ray.ObjectRef[LedgerState]":
+        """For the state, without waiting for it."""
+        return self._ledger.state.remote()
 
 
-def configure_data(listener: StageListener) -> None:
+def configure_data(listener: StageListener | None = None) -> None:
     """Set the data context for the pipelines built after this call."""
     context = DataContext.get_current()
     context.enable_progress_bars = False  # the listener shows progress
@@ -110,9 +162,17 @@ def configure_data(listener: StageListener) -> None:
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.actor_init_retry_on_errors = False  # a model that does not load is an error at once
     context.custom_execution_callback_classes = [_ProgressCallback]
-    _ProgressCallback.listener = listener
+    listen(listener)
     for name in ("ray.data", "ray.data._internal"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they log what they raise
+
+
+def listen(listener: StageListener | None, ledger: RemoteLedger | None = None) -> None:
+    """From now on tell `listener`, at most once a second, how the running pipeline does, and end it when
+    `ledger` knows that it cannot go on."""
+    _ProgressCallback.listener, _ProgressCallback.ledger = listener, ledger
 
 
 def actor_stage(
@@ -140,24 +200,64 @@ WRITE_TASK_ARGS: dict[str, Any] = {"num_cpus": TASK_CPUS, "max_retries": 10}  # 
 
 
 class _ProgressCallback:
-    """Ray Data calls this in the driver after each step of the execution loop."""
+    """Ray Data makes one for each execution and calls it in the driver, in the loop that keeps all
+    actors busy: nothing here may wait for anything, and no fault of what shows progress may end a run.
+    What ends it is a failure that the ledger knows of."""
 
     listener: ClassVar[StageListener | None] = None
+    ledger: ClassVar[RemoteLedger | None] = None
+
+    def __init__(self) -> None:
+        self._next_s = 0.0
+        self._asked: ray.ObjectRef[LedgerState] | None = None
+        self._state: LedgerState | None = None
 
     def before_execution_starts(self, executor: Any) -> None: ...
 
     def on_execution_step(self, executor: Any) -> None:
-        self._report(executor)
+        now = time.monotonic()
+        if now >= self._next_s and (self._has_answer() or now >= self._next_s + _POLL_S):
+            self._next_s = now + _POLL_S
+            self._report(executor)
+            if self._state and self._state.failure:
+                raise RunError(self._state.failure)
 
     def after_execution_succeeds(self, executor: Any) -> None:
+        self._asked = None  # an answer under way is older than the last unit
+        self._has_answer(_LAST_WORD_S)
         self._report(executor)
 
     def after_execution_fails(self, executor: Any, error: Exception) -> None: ...
 
     def _report(self, executor: Any) -> None:
-        if self.listener is None:
+        if not self.listener:
             return
-        for operator in executor._topology:
-            rows = operator.metrics.rows_task_outputs_generated
-            name = operator.name.removeprefix("MapBatches(").removesuffix(")").lower()
-            type(self).listener(name, rows)
+        try:
+            type(self).listener(_rows_handed_on(executor), self._state)
+        except Exception:
+            _LOG.warning("progress cannot be shown any more", exc_info=True)
+            listen(None, self.ledger)
+
+    def _has_answer(self, patience_s: float = 0.0) -> bool:
+        """Ask the ledger, unless that is done, and see whether it has answered."""
+        if self.ledger is None:
+            return True
+        self._asked = self._asked or self.ledger.ask()
+        answered, _ = ray.wait([self._asked], timeout=patience_s)
+        if answered:
+            self._asked = None
+            try:
+                self._state = ray.get(answered[0])
+            except ray.exceptions.RayError:
+                _LOG.debug("the ledger does not answer", exc_info=True)  # its process is started again
+        return bool(answered)
+
+
+def _rows_handed_on(executor: Any) -> dict[str, int]:
+    """By stage, in order."""
+    return {
+        operator.name.removeprefix("MapBatches(").removesuffix(")").lower(): (
+            operator.metrics.rows_task_outputs_generated
+        )
+        for operator in executor._topology
+    }

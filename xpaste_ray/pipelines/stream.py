@@ -37,7 +37,7 @@ def composed_samples(job: ComposeJob, actors: int, first: int = 0) -> Dataset:
     """
     resources = compose_resources(actors)
     start_ray(actors * resources.cpus)
-    configure_data(lambda stage, done: None)
+    configure_data()
     ranges = plan_shards(job.settings.count, _SAMPLES_PER_BLOCK)
     blocks = shard_blocks([Shard(first + part.first, first + part.last) for part in ranges], 1)
     return actor_stage(ray.data.from_arrow(blocks), "compose", StreamActor, resources, {"job": job})

@@ -45,6 +45,13 @@ def write_units(run: RunDir, inputs: Inputs) -> None:
             writer.write_table(pa.Table.from_pylist(rows, schema=UNITS))
 
 
+def planned_units(inputs: Inputs) -> list[str]:
+    """The ids that `write_units` gives, without it."""
+    settings = inputs.settings
+    in_a_round = -(-len(inputs.categories) // settings.source.unit_size)
+    return [unit_id(r, n) for r in range(settings.prompts.per_category) for n in range(in_a_round)]
+
+
 def unit_ids(run: RunDir) -> list[str]:
     """Of all units, in the order of the work list."""
     table = open_parquet(run.units).read(columns=["round", "unit"])

@@ -1,0 +1,133 @@
+"""`xpaste pool build` on a real local Ray, with stand-ins for the models."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from tests.standins import code
+from xpaste_ray.config import PoolSettings, load
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
+from xpaste_ray.pipelines.steps import resolve_inputs
+from xpaste_ray.pipelines.units import planned_units, unit_ids, write_units
+from xpaste_ray.runs import RunDir
+
+XPASTE = Path(sys.executable).with_name("xpaste")
+SMALL = [
+    "categories.names=[banana,frog,lion,pear,teapot]", "prompts.per_category=4", "source.unit_size=2",
+    *(f"resources.{stage}.actors=1" for stage in ("source", "segment", "score")),
+]  # fmt: skip
+
+
+class Told:
+    """A progress that remembers what it was told."""
+
+    def __init__(self):
+        self.lines = []
+
+    def begin(self, totals, unit):
+        pass
+
+    def advance(self, stage, done):
+        pass
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end_ray():
+    yield
+    ray.shutdown()
+
+
+def _settings(*overrides):
+    return load(PoolSettings, "demo", [*SMALL, *overrides])
+
+
+def _bytes(run):
+    files = (path for path in run.rglob("*") if path.is_file() and path.name != "run.json")
+    return {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    out = tmp_path_factory.mktemp("build") / "reference"
+    build_pool(_settings(), out, Told(), BuildOptions(code=code()))
+    return out
+
+
+def test_one_stage_after_the_other_makes_the_same_bytes(reference, tmp_path):
+    told = Told()
+    summary = build_pool(_settings(), tmp_path / "run", told, BuildOptions("sequential", code=code()))
+    assert any("one stage after the other" in line for line in told.lines)
+    assert summary.counts["candidates"]["made"] == 20
+    assert _bytes(tmp_path / "run") == _bytes(reference)
+
+
+def test_another_rule_selects_anew_and_leaves_the_first_pool(reference, tmp_path):
+    settings = _settings("select.min_clip_logit=80", "select.tolerance=0")
+    out = tmp_path / "run"
+    build_pool(_settings(), out, Told(), BuildOptions(code=code()))
+    first = json.loads((out / "pool.json").read_text())["current"]
+    units = {path: path.stat().st_mtime_ns for path in out.glob("candidates/*/*")}
+    fewer = build_pool(settings, out, Told(), BuildOptions(code=code()))
+    assert {path: path.stat().st_mtime_ns for path in out.glob("candidates/*/*")} == units
+    assert 0 < fewer.counts["proposals"]["kept"] < 20 and (out / first / "manifest.json").exists()
+    assert json.loads((out / "pool.json").read_text())["current"] != first
+
+
+def test_more_prompts_a_category_only_add_units(reference, tmp_path):
+    out = tmp_path / "run"
+    build_pool(_settings("prompts.per_category=2"), out, Told(), BuildOptions(code=code()))
+    before = {path: path.stat().st_mtime_ns for path in out.glob("candidates/*/*")}
+    build_pool(_settings(), out, Told(), BuildOptions(code=code()))
+    after = {path: path.stat().st_mtime_ns for path in out.glob("candidates/*/*")}
+    assert len(before) == 6 and len(after) == 12 and before.items() <= after.items()
+    pools = {name: data for name, data in _bytes(out).items() if name.startswith("pools/")}
+    assert _bytes(reference).items() <= _bytes(out).items() and len(pools) > 3
+
+
+def test_plan_is_told_and_nothing_is_written(tmp_path):
+    told = Told()
+    plan_pool(_settings("resources.source=auto"), tmp_path / "run", told, BuildOptions(code=code()))
+    assert "plan: 12 units, all stages at once" in told.lines[-1] and "source" in told.lines[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_cluster_can_never_hold_is_refused_at_once(tmp_path):
+    with pytest.raises(ConfigError, match=r"resources.source: 3 actors with 1 GPUs .*no GPUs"):
+        plan_pool(
+            _settings("resources.source={actors: 3, gpus: 1}"),
+            tmp_path / "run",
+            Told(),
+            BuildOptions(code=code()),
+        )
+    with pytest.raises(ConfigError, match="the actors need .* CPUs"):
+        plan_pool(_settings("resources.score={actors: 9, cpus: 50}"), tmp_path / "run", Told())
+
+
+@pytest.mark.parametrize(("categories", "per_category", "unit_size"), [(5, 4, 2), (4, 1, 4), (5, 2, 8)])
+def test_units_are_known_before_the_work_list_is_written(tmp_path, categories, per_category, unit_size):
+    names = ["banana", "frog", "lion", "pear", "teapot"][:categories]
+    settings = _settings(
+        f"categories.names={names}", f"prompts.per_category={per_category}", f"source.unit_size={unit_size}"
+    )
+    inputs, run = resolve_inputs(settings), RunDir(tmp_path)
+    write_units(run, inputs)
+    assert planned_units(inputs) == unit_ids(run)
+
+
+def test_command_takes_a_file_of_names(tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("banana  # yellow\n\n# none\nfrog\n")
+    command = [XPASTE, "pool", "build", "--dry-run", "--out", tmp_path / "run", "--categories", names]
+    done = subprocess.run([*command, "--set=source.unit_size=1"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "plan: 16 units" in done.stdout, done.stderr
+    names.write_text("bananna\n")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "unknown category 'bananna'" in done.stderr
