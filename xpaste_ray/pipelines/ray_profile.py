@@ -140,7 +140,7 @@ class RemoteLedger:
         ray.get(self._ledger.finish_row.remote(stage, unit, row, done))
 
     def finish(self, stage: str, unit: str, images: int, seconds: float) -> None:
-        self._ledger.finish.remote(stage, unit, images, seconds)  # nothing follows from it: no waiting
+        ray.get(self._ledger.finish.remote(stage, unit, images, seconds))  # totals hold the last unit, too
 
     def fail(self, reason: str) -> None:
         ray.get(self._ledger.fail.remote(reason))
