@@ -20,6 +20,7 @@ from xpaste_ray.errors import DeviceLost
 from xpaste_ray.pipelines.pool import StageCode
 from xpaste_ray.records import Candidate, Proposal
 from xpaste_ray.rng import rng_for
+from xpaste_ray.stages.batches import ShapedBatches
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,20 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+STAGES = ("source", "segment", "score")
+
+
+class Passing(Exception):
+    """Stands for a failure that may have passed another time: the image is rejected, `transient`."""
+
+
 _FAULTS: dict[str, Callable[[], object]] = {
+    "pass": lambda: _raise(Passing()),
     "raise": lambda: _raise(ValueError("broken row")),
     "exit": lambda: os._exit(7),
     "sys.exit": lambda: sys.exit(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "device lost": lambda: _raise(DeviceLost("CUDA error: unspecified launch failure")),
-    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
 }
 
 
@@ -108,22 +116,31 @@ class _StandIn:
             with (self._notes / f"{self.stage}.{os.getpid()}").open("a") as file:
                 file.write(f"{text}\n")
 
-    def _strike(self, place: str) -> None:
-        if self._fault:
-            self._fault.strike(place)
+    def _strike(self, place: str) -> bool:
+        """Go wrong, if it is time; whether that may pass."""
+        try:
+            if self._fault:
+                self._fault.strike(place)
+        except Passing:
+            return True
+        return False
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         names = [place(candidate) for candidate in candidates]
         self._note(" ".join(names))
-        for name in names:
-            self._strike(name)
+        passing = {name for name in names if self._strike(name)}
         seconds = self._seconds * (candidates[0].prompt.seed % 7 if self._uneven else len(candidates))
         if self._gpu:
             with self._gpu.busy(self.stage, len(candidates)):
                 time.sleep(seconds)
         else:
             time.sleep(seconds)
-        return [self._make(candidate) for candidate in candidates]
+        return [
+            replace(candidate, status="rejected", reason="unreachable", transient=True)
+            if name in passing
+            else self._make(candidate)
+            for name, candidate in zip(names, candidates, strict=True)
+        ]
 
     def _make(self, candidate: Candidate) -> Candidate:
         raise NotImplementedError
@@ -145,6 +162,31 @@ class Source(_StandIn):
         image = np.full((side, side, 3), 255, np.uint8)
         image[x * x + y * y <= (side * rng.uniform(0.2, 0.45)) ** 2] = rng.integers(0, 200, 3)
         return replace(candidate, model="stand-in", image=image)
+
+
+class SmallGpu(Source):
+    """A source on a GPU whose memory holds only `rows` images at a time, of batches of `size`."""
+
+    def __init__(self, *args: Any, size: int, rows: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._rows = rows
+        self._batches = ShapedBatches(self._run, size, "generation_failed", place)
+
+    def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        done = []
+        for candidate, outcome in zip(candidates, self._batches(candidates), strict=True):
+            if outcome.failure:
+                reason, transient = outcome.failure.reason, outcome.failure.transient
+                made = replace(candidate, status="rejected", reason=reason, transient=transient)
+            else:
+                made = outcome.value
+            done.append(replace(made, degraded_shape=outcome.degraded))
+        return done
+
+    def _run(self, candidates: list[Candidate]) -> list[Candidate]:
+        if len(candidates) > self._rows:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return super().__call__(candidates)
 
 
 class Segment(_StandIn):
@@ -177,8 +219,10 @@ def place(candidate: Candidate) -> str:
 
 
 def code(**kwargs: dict[str, object]) -> dict[str, StageCode]:
-    """All three stages; `source=...`, `segment=...`, `score=...`: the arguments of their constructors."""
+    """All three stages; `source=...`, `segment=...`, `score=...`: the arguments of their constructors, and
+    `target`, "module:Class", for another one than `Source`, `Segment` or `Score`."""
+    told = {name: {"target": f"{__name__}:{name.capitalize()}", **kwargs.get(name, {})} for name in STAGES}
     return {
-        name: StageCode(f"{__name__}:{name.capitalize()}", kwargs.get(name, {}))
-        for name in ("source", "segment", "score")
+        name: StageCode(given["target"], {key: value for key, value in given.items() if key != "target"})
+        for name, given in told.items()
     }

@@ -18,7 +18,7 @@ from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.ledger import LedgerState
 from xpaste_ray.pipelines.metrics import RayRecorder
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_resources, stage_costs
-from xpaste_ray.pipelines.scores import compact_scores
+from xpaste_ray.pipelines.scores import compact_scores, scores_recipe
 from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
 from xpaste_ray.pipelines.units import (
     OpenFiles,
@@ -107,10 +107,11 @@ class PoolJob:
         run, selected = self.run, self.steps["select"].fingerprint
         if self.retry_failed or not (run.run_json.exists() and run.pool_json.exists()):
             return False
-        made = {run.units: units_recipe(self.inputs), run.scores: selected, run.rejects: selected}
         return (
             "candidates" in read_json(run.run_json).get("counts", {})
-            and all(made_by(file) == recipe for file, recipe in made.items())
+            and made_by(run.units) == units_recipe(self.inputs)
+            and made_by(run.scores) == self._scores_recipe()
+            and made_by(run.rejects) == selected
             and is_sealed(run.pools / selected)
             and run.pool_json.read_bytes() == json_bytes(_pointer(run, run.pools / selected))
             and not self._missing(MODEL_STAGES, unit_ids(run))
@@ -203,14 +204,17 @@ class PoolJob:
             pool = open_pool(self.run.pools / self.steps["select"].fingerprint)
             figures.acceptance = acceptance(kept_of(made_units, pool, scores), figures.stages)
 
+    def _scores_recipe(self) -> str:
+        return scores_recipe(units_recipe(self.inputs), self.steps["score"].fingerprint)
+
     def _select_and_seal(self, made_units: set[str]) -> None:
         """`made_units`: that this job has finished."""
         step = self.steps["select"]
         began = time.perf_counter()
         try:
-            if made_by(self.run.scores) != step.fingerprint:
+            if made_by(self.run.scores) != self._scores_recipe():
                 self.progress.say("gathering scores")
-                compact_scores(self.run, step.fingerprint)
+                compact_scores(self.run, self._scores_recipe())
             self.summary.counts |= select_and_seal(self.run, self.inputs, step, self._seal_shards)
             self._note_acceptance(made_units)
         except (OSError, pa.ArrowInvalid) as error:

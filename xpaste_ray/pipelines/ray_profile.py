@@ -196,7 +196,7 @@ def actor_stage(
         )
 
 
-WRITE_TASK_ARGS: dict[str, Any] = {"num_cpus": TASK_CPUS}
+WRITE_TASK_ARGS: dict[str, Any] = {"num_cpus": TASK_CPUS, "max_retries": 10}  # of each; else for ever
 
 
 class _ProgressCallback:

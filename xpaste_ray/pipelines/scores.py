@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xpaste_ray.errors import SchemaError
+from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.records import CANDIDATES, SCORES, check_schema, unit_id
 from xpaste_ray.runs import RunDir, open_parquet, whole_parquet
 
@@ -20,6 +21,11 @@ _COLUMNS = (
 )  # fmt: skip
 _READERS = 8  # threads: a small part of each file is read
 _UNITS_AT_ONCE = 256
+
+
+def scores_recipe(units: str, score: str) -> str:
+    """The fingerprint of the score table, from those of the work list and of the last stage."""
+    return fingerprint({"units": units, "score": score})
 
 
 def compact_scores(run: RunDir, recipe: str) -> None:

@@ -15,7 +15,7 @@ from xpaste_ray.errors import ConfigError, SchemaError
 from xpaste_ray.fingerprints import hash_bytes, hash_stream
 from xpaste_ray.pipelines.job import Progress
 from xpaste_ray.pipelines.pool import count_outcomes
-from xpaste_ray.pipelines.scores import score_tables
+from xpaste_ray.pipelines.scores import score_tables, scores_recipe
 from xpaste_ray.pool import open_pool
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.records import SCORES, unit_id
@@ -58,7 +58,7 @@ def verify_pool(run: RunDir, progress: Progress) -> list[Finding]:
     findings = _check_units(run, units, steps["score"]["fingerprint"], progress)
     if not findings:
         asked = len(units["prompts"].combine_chunks().flatten())
-        findings = _check_tables(run, asked, steps["select"]["fingerprint"])
+        findings = _check_tables(run, asked, steps)
     return findings + _check_sealed(run)
 
 
@@ -107,12 +107,13 @@ def _check_unit(run: RunDir, recipe: str, unit: dict[str, Any]) -> list[Finding]
     return []
 
 
-def _check_tables(run: RunDir, asked: int, recipe: str) -> list[Finding]:
+def _check_tables(run: RunDir, asked: int, steps: dict[str, Any]) -> list[Finding]:
     """Scores as the unit files have them, which are right; rejects that balance with the sealed pool.
 
     asked: how many prompts the work list has.
     """
-    for file in (run.scores, run.rejects):
+    scores_by = scores_recipe(made_by(run.units) or "", steps["score"]["fingerprint"])
+    for file, recipe in ((run.scores, scores_by), (run.rejects, steps["select"]["fingerprint"])):
         if made_by(file) != recipe:
             return [Finding(file, "missing, not whole or out of date")]
     file = run.scores

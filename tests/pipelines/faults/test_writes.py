@@ -29,6 +29,21 @@ def test_writers_killed_around_the_rename_leave_no_part_and_no_double(reference,
     assert_same_run(out, reference)
 
 
+@pytest.mark.timeout(400)
+def test_writes_that_always_die_end_the_run(tmp_path, monkeypatch):
+    """Ray would try them again for ever."""
+    kills = tmp_path / "kills"
+    kills.mkdir()
+    for number in range(1000):
+        (kills / f"before-{number}").touch()
+    monkeypatch.setenv("XPASTE_KILL_RENAME", str(kills))
+    out = tmp_path / "run"
+    with driving(Job(out), path=(ROOT / "tests/pipelines/faults/inject",)) as driver:
+        assert driver.end(350) == 1, driver.shown
+        assert "error: Ray gave up: " in driver.shown
+    assert unit_files(out) == []
+
+
 def _has_namespaces() -> bool:
     """Whether we may mount a small disk for ourselves."""
     try:
