@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check bench lock clean
+.PHONY: setup demo test test-faults check bench lock clean
 
 setup: $(STAMP)
 
@@ -21,6 +21,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-faults: setup
+	$(BIN)/python -m pytest -m 'faults and not slow and not gpu'
 
 check: setup
 	$(BIN)/ruff check .

@@ -31,12 +31,13 @@ def object_pool(folder: Path) -> Pool:
         rows.append(
             head
             | {"text": category.name, "seed": 0, "source": "object", "model": None, "status": "ok",
-               "reason": None, "height": rgba.shape[0], "width": rgba.shape[1],
+               "reason": None, "degraded_shape": False, "transient": False,
+               "height": rgba.shape[0], "width": rgba.shape[1],
                "image_png": encode_png(np.ascontiguousarray(rgba[..., :3]))}
             | {"proposals": [proposal | {"mask_png": encode_png(np.ascontiguousarray(rgba[..., 3])),
                                          "scores": [("clip_logit", 30.0)], "embedding": None}]}
         )  # fmt: skip
-        scores.append(head | {"candidate_status": "ok"} | proposal | {"clip_logit": 30.0})
+        scores.append(head | {"candidate_status": "ok", "transient": False} | proposal | {"clip_logit": 30.0})
     write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES), "benchmark")
     kept = pa.Table.from_pylist(scores, schema=SCORES)
     seal_pool(kept, run.unit_file, categories, 256, "f" * 16, run.pools / "objects")

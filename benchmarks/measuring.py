@@ -35,8 +35,8 @@ class Gate:
         return self.value >= self.limit if self.sign == ">=" else self.value <= self.limit
 
 
-def finish(script: str, gates: list[Gate], details: dict[str, Any]) -> None:
-    """Write `results/<script>.json`, print the gates, and exit with 1 if one is missed."""
+def finish(script: str, gates: list[Gate], details: dict[str, Any], folder: Path = RESULTS) -> None:
+    """Write `<script>.json` to the folder, print the gates, and exit with 1 if one is missed."""
     result = {
         "command": f"python benchmarks/{script}.py",
         "environment": environment(),
@@ -51,11 +51,11 @@ def finish(script: str, gates: list[Gate], details: dict[str, Any]) -> None:
         ],
         **details,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{script}.json").write_text(json.dumps(result, indent=2) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{script}.json").write_text(json.dumps(result, indent=2) + "\n")
     for gate in gates:
         outcome = "ok" if gate.passed else "MISSED"
-        print(f"{gate.name:<24}{gate.value:>9.3f}   {gate.sign} {gate.limit:<7g} {outcome}")
+        print(f"{gate.name:<28}{gate.value:>9.3f}   {gate.sign} {gate.limit:<7g} {outcome}")
     sys.exit(0 if all(gate.passed for gate in gates) else 1)
 
 

@@ -1,14 +1,20 @@
 """Shared material: small hand-made pools, backgrounds and candidates."""
 
 import atexit
+import itertools
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 from PIL import Image
 
@@ -19,9 +25,13 @@ from xpaste_ray.masks import encode_png
 from xpaste_ray.pool import Pool, open_pool, seal_pool
 from xpaste_ray.records import CANDIDATES, SCORES, Candidate, Prompt, unit_id
 from xpaste_ray.runs import RunDir, write_parquet
+from xpaste_ray.storage import Location
 
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="xpaste-tests-")  # not the user's own cache
 os.environ["RAY_AUTH_MODE"] = "disabled"  # Ray 2.60's default differs between its doors
+os.environ.update(  # of the tests' own S3; a Ray that starts before it must have them too
+    AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true"
+)
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], True)
 
 CATEGORIES = pick_categories(lvis_categories(), ["banana", "frog", "lion"])
@@ -43,7 +53,7 @@ def disc(side_px: int, radius_px: float) -> np.ndarray:
     return x * x + y * y <= radius_px * radius_px
 
 
-def seal_discs(root: Path, counts: dict[str, int]) -> Pool:
+def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
     """A pool of discs: `counts[name]` instances of each category, the k-th of radius 8 + k."""
     run = RunDir(root)
     rows, scores = [], []
@@ -60,15 +70,57 @@ def seal_discs(root: Path, counts: dict[str, int]) -> Pool:
             rows.append(
                 head
                 | {"text": one.text, "seed": one.seed, "source": "hand", "model": None, "status": "ok",
-                   "reason": None, "height": 40, "width": 40, "image_png": encode_png(image)}
+                   "reason": None, "degraded_shape": False, "transient": False, "height": 40, "width": 40,
+                   "image_png": encode_png(image)}
                 | {"proposals": [proposal | {"mask_png": encode_png(mask.astype(np.uint8) * 255),
                                              "scores": [("clip_logit", 30.0)], "embedding": None}]}
             )  # fmt: skip
-            scores.append(head | {"candidate_status": "ok"} | proposal | {"clip_logit": 30.0})
+            scores.append(
+                head | {"candidate_status": "ok", "transient": False} | proposal | {"clip_logit": 30.0}
+            )
     write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES), "test")
     kept = pa.Table.from_pylist(scores, schema=SCORES)
     assert seal_pool(kept, run.unit_file, CATEGORIES, 256, "f" * 16, run.pools / "pool") == []
     return open_pool(run.pools / "pool")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Callable[[], str]]:
+    """s3(): the address of a new bucket, "s3://bucket-1", of a server of our own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
+    numbers = itertools.count(1)
+
+    def new_bucket() -> str:
+        name = f"bucket-{next(numbers)}"
+        store = pafs.S3FileSystem(
+            endpoint_override=os.environ["AWS_ENDPOINT_URL"], allow_bucket_creation=True
+        )
+        store.create_dir(name)
+        return f"s3://{name}"
+
+    try:
+        _wait_until_open(port, seconds=60)
+        yield new_bucket
+    finally:
+        del os.environ["AWS_ENDPOINT_URL"]
+        server.terminate()
+        server.wait(30)
+
+
+def _wait_until_open(port: int, seconds: float) -> None:
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
 
 
 @pytest.fixture

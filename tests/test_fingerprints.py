@@ -1,4 +1,4 @@
-from xpaste_ray.fingerprints import differences, fingerprint, hash_folder
+from xpaste_ray.fingerprints import differences, fingerprint, hash_bytes, hash_file, hash_folder
 
 
 def test_key_order_does_not_matter():
@@ -32,3 +32,8 @@ def test_folder_hash_follows_names_and_bytes(tmp_path):
     renamed = hash_folder(tmp_path)
     (tmp_path / "b").write_text("2")
     assert len({first, renamed, hash_folder(tmp_path)}) == 3
+
+
+def test_bytes_and_a_file_of_them_have_one_hash(tmp_path):
+    (tmp_path / "a").write_bytes(b"123")
+    assert hash_file(tmp_path / "a") == hash_bytes(b"123")

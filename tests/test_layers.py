@@ -10,9 +10,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
 
 GROUND = ["errors", "rng", "records", "categories", "yaml12", "config", "fingerprints"]
-PURE = ["masks", "unit_files", "prompts", "selection", "backgrounds", "runs", "preview", "pool", "samples",
-        "compose.shards", "formats.convert", "formats.validate", "worker", "embedded", "embedded.scenes",
-        "models.folders", "models.grabcut", "stages.segment"]  # fmt: skip
+PURE = ["masks", "unit_files", "prompts", "selection", "backgrounds", "storage", "lease", "runs", "cache",
+        "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
+        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
+        "stages.faults", "stages.batches", "stages.segment"]  # fmt: skip
 MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
 
 
@@ -44,8 +45,8 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "config", "fingerprints"], 0),
     **dict.fromkeys(["masks", "worker"], 1),
-    **dict.fromkeys(["prompts", "selection", "unit_files", "backgrounds", "runs", "preview", "pool", "samples",
-                     "compose", "formats"], 1),
+    **dict.fromkeys(["prompts", "selection", "unit_files", "backgrounds", "storage", "lease", "runs", "cache",
+                     "preview", "pool", "samples", "compose", "formats"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),
     "stages": 3,
     "pipelines": 4,

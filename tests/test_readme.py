@@ -42,4 +42,4 @@ def test_gates_of_the_benchmark_files_are_kept():
 
 def test_ci_runs_the_readmes_commands():
     ci = (ROOT / ".ci" / "run").read_text()
-    assert all(f"make {target}" in ci for target in ("check", "test", "demo"))
+    assert all(f"make {target}" in ci for target in ("check", "test", "test-faults", "demo"))

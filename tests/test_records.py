@@ -42,6 +42,12 @@ def test_candidate_survives_the_way_through_arrow():
     assert got.proposals[1] == proposals[1]
 
 
+def test_marks_of_a_candidate_survive_too():
+    sent = Candidate(prompt(), "diffusion", status="rejected", reason="out_of_memory",
+                     degraded_shape=True, transient=True)  # fmt: skip
+    assert _through_arrow(sent) == sent
+
+
 def test_candidate_without_an_image_survives_too():
     sent = Candidate(prompt(), "diffusion", status="rejected", reason="generation_failed")
     assert _through_arrow(sent) == sent

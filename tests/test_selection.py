@@ -23,7 +23,7 @@ def _table(*rows):
                 "round": 0, "unit": 0, "candidate_id": candidate, "category_id": category,
                 "category": f"c{category}", "index": 0,
                 "candidate_status": "ok" if method else "rejected",
-                "candidate_reason": None if method else reason,
+                "candidate_reason": None if method else reason, "transient": False,
                 "method": method, "ordinal": 0 if method else None,
                 "status": ("rejected" if reason else "ok") if method else None,
                 "reason": reason if method else None, "area_fraction": area, "clip_logit": logit,

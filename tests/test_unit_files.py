@@ -24,7 +24,7 @@ def test_unit_becomes_one_file_and_comes_back_as_it_was(tmp_path):
 def test_file_that_is_cut_off_is_told(tmp_path):
     run = RunDir(tmp_path)
     write_unit(run, 0, 0, candidates(1), "recipe")
-    path = run.unit_file("00000/unit-00000")
+    path = run.unit_file("00000/unit-00000").path
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(SchemaError, match="unit-00000.parquet is not readable"):
         read_unit(run, "00000/unit-00000")

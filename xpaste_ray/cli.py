@@ -111,19 +111,20 @@ def pool_build(
     check_absolute("--out", out)
     given: dict[str, object] = {}
     if categories:
-        check_absolute("--categories", categories)
         given["categories.names"] = read_names(categories)
     if resources == "auto":
         given |= {f"resources.{stage}": "auto" for stage in ("source", "segment", "score")}
     settings = load(PoolSettings, preset, overrides or (), given)
     options = BuildOptions(plan, retry_failed, dry_run)
     with ConsoleProgress() as progress:
-        summary = build_pool(settings, Path(out), progress, options)
+        summary = build_pool(settings, out, progress, options)
     if not dry_run:
         print_pool_summary(summary, out)
 
 
-PoolOption = Annotated[Path, typer.Option(help="A run with a sealed pool, or a pool's folder.")]
+PoolOption = Annotated[
+    str, typer.Option(help="A run with a sealed pool, or a pool's folder; s3:// and gs:// are copied once.")
+]
 BackgroundsOption = Annotated[
     str,
     typer.Option(

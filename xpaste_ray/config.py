@@ -76,14 +76,25 @@ class PromptSettings(_Section):
     per_category: PositiveInt
 
 
+SourceSidePx = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]
+
+
 class SourceSettings(_Section):
-    """Text-to-image. `model` is "embedded:diffusion" or a local diffusers folder with safetensors."""
+    """Text-to-image. `model` is "embedded:diffusion" or a local diffusers folder with safetensors.
+
+    Null means the pipeline's own: `steps` and `guidance_scale` (1 and 0.0 for SD-Turbo and SDXL-Turbo; 1
+    or less is without guidance), `size_hw` in pixels. vae_batch: how many images the VAE decodes at a
+    time, null for a whole unit. compile: run the denoising network through torch.compile.
+    """
 
     model: str
-    steps: PositiveInt
-    guidance_scale: Annotated[float, Field(ge=1)]
+    steps: PositiveInt | None = None
+    guidance_scale: Annotated[float, Field(ge=0)] | None = None
+    size_hw: tuple[SourceSidePx, SourceSidePx] | None = None
     dtype: Literal["float32", "float16", "bfloat16"]
     unit_size: Annotated[int, Field(ge=1, le=256)]
+    vae_batch: PositiveInt | None = None
+    compile: bool = False
     threads: PositiveInt
 
 

@@ -13,6 +13,19 @@ class SchemaError(XPasteError, TypeError):
     """A stage handed over columns that its successor does not accept. A defect in the code."""
 
 
+class RunError(XPasteError):
+    """A run that cannot go on. What is done stays done: the same command continues it once the cause is
+    mended. The command exits with 1."""
+
+
+class StorageError(RunError):
+    """A disk or an object store failed. Nothing is damaged: the same command continues the run."""
+
+
+class LeaseLostError(RunError):
+    """Another process took the run over while this one did not answer. This one stops."""
+
+
 class RowError(XPasteError):
     """One unusable row: it is rejected under `reason`, and its neighbours go on."""
 
@@ -21,10 +34,6 @@ class RowError(XPasteError):
         self.reason = reason
 
 
-class RunError(XPasteError):
-    """A run that cannot go on. What is done stays done: the same command continues it once the cause is
-    mended. The command exits with 1."""
-
-
 class DeviceLost(XPasteError):
-    """The GPU's context is broken: nothing that this process does there can succeed any more."""
+    """The GPU, or this process's hold on it, is broken: nothing more can be computed here. No row is to
+    blame; the process must end, and a fresh one does the work again."""

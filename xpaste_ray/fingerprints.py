@@ -1,6 +1,7 @@
 """Short hashes of what made a thing: settings, files, folders."""
 
 import json
+import os
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -13,10 +14,15 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def hash_file(path: Path) -> str:
+def hash_bytes(data: bytes) -> str:
+    """32 hex digits, as `hash_file` gives for a file of these bytes."""
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def hash_file(path: "os.PathLike[str]") -> str:
     """32 hex digits of the file's bytes."""
     digest = blake2b(digest_size=16)
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

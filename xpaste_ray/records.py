@@ -62,7 +62,12 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One image from a source with its proposals. image: (H, W, 3) uint8 RGB, None if there is none."""
+    """One image from a source with its proposals. image: (H, W, 3) uint8 RGB, None if there is none.
+
+    degraded_shape: some of it was computed in a smaller batch than usual, for want of memory, so it agrees
+    with an undisturbed run's within rounding only. transient: the candidate, or one of its proposals, was
+    rejected for a cause that may have passed (out of memory, network), so its unit is worth another try.
+    """
 
     prompt: Prompt
     source: str  # the kind of source, "diffusion"
@@ -71,6 +76,8 @@ class Candidate:
     reason: str | None = None
     image: np.ndarray | None = None
     proposals: tuple[Proposal, ...] = ()
+    degraded_shape: bool = False
+    transient: bool = False
 
 
 def unit_id(round_number: int, number: int) -> str:
@@ -116,6 +123,8 @@ _CANDIDATE_HEAD = [
     pa.field("source", pa.string(), nullable=False),
     pa.field("model", pa.string()),
     *_OUTCOME_FIELDS,
+    pa.field("degraded_shape", pa.bool_(), nullable=False),
+    pa.field("transient", pa.bool_(), nullable=False),
     pa.field("height", pa.int32()),
     pa.field("width", pa.int32()),
 ]
@@ -159,6 +168,7 @@ SCORES = pa.schema(
         pa.field("index", pa.int64(), nullable=False),
         pa.field("candidate_status", pa.string(), nullable=False),
         pa.field("candidate_reason", pa.string()),
+        pa.field("transient", pa.bool_(), nullable=False),  # of the candidate or any of its proposals
         pa.field("method", pa.string()),
         pa.field("ordinal", pa.int32()),
         pa.field("status", pa.string()),
@@ -226,6 +236,8 @@ def candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
         "model": candidate.model,
         "status": candidate.status,
         "reason": candidate.reason,
+        "degraded_shape": candidate.degraded_shape,
+        "transient": candidate.transient,
         "height": None if image is None else image.shape[0],
         "width": None if image is None else image.shape[1],
         "rgb": None if image is None else image.tobytes(),
@@ -247,6 +259,8 @@ def candidate_from_dict(row: dict[str, Any]) -> Candidate:
         reason=row["reason"],
         image=image,
         proposals=tuple(_proposal_from_dict(proposal, size_hw) for proposal in row["proposals"]),
+        degraded_shape=row["degraded_shape"],
+        transient=row["transient"],
     )
 
 

@@ -10,114 +10,124 @@ dataset/                      the composed images and their annotations
 """
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xpaste_ray.errors import ConfigError
+from xpaste_ray.errors import ConfigError, StorageError
 from xpaste_ray.fingerprints import differences
+from xpaste_ray.lease import Say, hold_lease
+from xpaste_ray.storage import ASIDE_SUFFIX, Location, locate
 
 MIN_FREE_BYTES = 2 * 1024**3
 
-_ASIDE = ".*.aside"
+_ASIDE = f".*{ASIDE_SUFFIX}"
 _RECIPE = b"xpaste_ray.recipe"
 
 
-@dataclass(frozen=True, slots=True)
 class RunDir:
-    """The paths of a run."""
+    """The places of a run. The dataset and the preview are on a local or shared disk."""
 
-    root: Path
+    __slots__ = ("root",)
+
+    def __init__(self, root: str | Path | Location) -> None:
+        self.root = locate(root)
 
     @property
-    def run_json(self) -> Path:
+    def run_json(self) -> Location:
         return self.root / "run.json"
 
     @property
-    def units(self) -> Path:
+    def units(self) -> Location:
         return self.root / "units.parquet"
 
     @property
-    def candidates(self) -> Path:
+    def candidates(self) -> Location:
         return self.root / "candidates"
 
     @property
-    def scores(self) -> Path:
+    def scores(self) -> Location:
         return self.root / "scores" / "part-00000.parquet"
 
     @property
-    def rejects(self) -> Path:
+    def rejects(self) -> Location:
         return self.root / "rejects.parquet"
 
     @property
-    def pools(self) -> Path:
+    def pools(self) -> Location:
         return self.root / "pools"
 
     @property
-    def pool_json(self) -> Path:
+    def pool_json(self) -> Location:
         return self.root / "pool.json"
 
     @property
     def dataset(self) -> Path:
-        return self.root / "dataset"
+        """ConfigError if the run is in an object store."""
+        return self.root.path / "dataset"
 
     @property
     def preview(self) -> Path:
-        return self.root / "preview.jpg"
+        """ConfigError if the run is in an object store."""
+        return self.root.path / "preview.jpg"
 
-    def unit_file(self, unit_id: str) -> Path:
+    def unit_file(self, unit_id: str) -> Location:
         return self.candidates / f"{unit_id}.parquet"
 
     def unit_sizes(self) -> dict[str, int]:
         """Bytes of every unit file that is there, by unit."""
-        found = self.candidates.glob("*/unit-*.parquet")
-        return {f"{path.parent.name}/{path.stem}": path.stat().st_size for path in found}
+        found = self.candidates.files(".parquet")
+        return {name.removesuffix(".parquet"): size for name, size in found.items()}
 
 
 @contextmanager
-def open_run(root: Path) -> Iterator[RunDir]:
-    """Make the run's directory, check that it can be worked in, and keep others out meanwhile.
+def open_run(root: str | Path | Location, say: Say | None = None) -> Iterator[RunDir]:
+    """Make the run's folder, check that it can be worked in, and keep others out meanwhile.
 
-    ConfigError if it cannot be written, has less than 2 GiB free, or if another process works in it.
-    The kernel lets go of the lock when the process ends, however it ends.
+    say: is told why, if it takes a while. ConfigError if it cannot be written, has less than 2 GiB free,
+    or if another process works in it. LeaseLostError later, if another one took the run over.
     """
+    run = RunDir(root)
+    if run.root.is_local:
+        _check_disk(run.root.path)
+    with hold_lease(run.root, say):
+        yield run
+
+
+def _check_disk(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = (root / ".lock").open("a")
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         hint = "is not a directory" if error.errno in (errno.EEXIST, errno.ENOTDIR) else "is not writable"
         raise ConfigError(f"--out {root} {hint} ({error.strerror}): choose another folder") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"--out {root}: another xpaste is at work there: wait for it, or stop it"
-            ) from None
-        free = shutil.disk_usage(root).free
-        if free < MIN_FREE_BYTES:
-            raise ConfigError(
-                f"--out {root}: only {free / 1024**3:.2f} GiB of disk are free and 2 GiB are needed: "
-                "free some space or choose another folder"
-            )
-        yield RunDir(root)
+    free = shutil.disk_usage(root).free
+    if free < MIN_FREE_BYTES:
+        raise ConfigError(
+            f"--out {root}: only {free / 1024**3:.2f} GiB of disk are free and 2 GiB are needed: "
+            "free some space or choose another folder"
+        )
 
 
 def remove_leftovers(run: RunDir) -> None:
-    """Remove files that a killed run left half-written; other folders in it are not ours."""
-    for path in run.root.glob(_ASIDE):
+    """Remove files that a killed run left half-written; other folders in it are not ours.
+
+    An object store has none: a file there is one put.
+    """
+    if not run.root.is_local:
+        return
+    for path in run.root.path.glob(_ASIDE):
         path.unlink(missing_ok=True)
     for folder in (run.candidates, run.scores.parent, run.pools, run.dataset):
-        remove_asides(folder)
+        remove_asides(Path(folder))
 
 
 def remove_asides(folder: Path) -> None:
@@ -126,35 +136,31 @@ def remove_asides(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(file: Path | Location) -> dict[str, Any]:
     """The JSON object in a file; ConfigError if it is damaged."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(locate(file).read_text())
     except ValueError as error:
-        raise ConfigError(f"{path} is not readable ({error}): restore it or choose another folder") from None
+        raise ConfigError(f"{file} is not readable ({error}): restore it or choose another folder") from None
     if not isinstance(value, dict):
-        raise ConfigError(f"{path} does not hold a JSON object: restore it or choose another folder")
+        raise ConfigError(f"{file} does not hold a JSON object: restore it or choose another folder")
     return value
 
 
-def aside_of(path: Path) -> Path:
-    """Where a file is written before it is renamed into place; no two processes share one."""
-    return path.with_name(f".{path.name}.{os.getpid()}.aside")
+def write_whole(file: Path | Location, data: bytes) -> None:
+    """Write a file so that it is either absent or complete."""
+    locate(file).write_whole(data)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is either absent or complete: aside, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = aside_of(path)
-    aside.write_bytes(data)
-    aside.replace(path)
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(file: Path | Location, value: Mapping[str, Any]) -> None:
+    write_whole(file, json_bytes(value))
 
 
-def write_parquet(path: Path, table: pa.Table, recipe: str = "") -> None:
+def write_parquet(file: Path | Location, table: pa.Table, recipe: str = "") -> None:
     """One whole Parquet file; the same table gives the same bytes.
 
     `recipe`, the fingerprint of the step that made it, is kept in the file's schema.
@@ -162,25 +168,40 @@ def write_parquet(path: Path, table: pa.Table, recipe: str = "") -> None:
     sink = pa.BufferOutputStream()
     schema = table.schema.with_metadata({_RECIPE: recipe.encode()}) if recipe else table.schema
     pq.write_table(table.cast(schema), sink, compression="zstd")
-    write_whole(path, sink.getvalue().to_pybytes())
+    write_whole(file, sink.getvalue().to_pybytes())
 
 
 @contextmanager
-def whole_parquet(path: Path, schema: pa.Schema, recipe: str) -> Iterator[pq.ParquetWriter]:
+def whole_parquet(file: Location, schema: pa.Schema, recipe: str) -> Iterator[pq.ParquetWriter]:
     """A Parquet file that is written row group by row group, and appears when all of it is there."""
     sink = pa.BufferOutputStream()
     schema = schema.with_metadata({_RECIPE: recipe.encode()})
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         yield writer
-    write_whole(path, sink.getvalue().to_pybytes())
+    file.write_whole(sink.getvalue().to_pybytes())
 
 
-def made_by(path: Path) -> str | None:
-    """The recipe of a Parquet file; None if it has none, is missing, or is not whole."""
+def open_parquet(file: Location) -> pq.ParquetFile:
+    """For reading parts of it. FileNotFoundError; pa.ArrowInvalid if it is not whole."""
+    return pq.ParquetFile(file.open())
+
+
+def made_by(file: Path | Location) -> str | None:
+    """The recipe of a Parquet file; None if it has none, is missing, or is not whole.
+
+    Reads the end of the file only. StorageError if it cannot be read: that does not mean that it is not
+    there.
+    """
+    place = locate(file)
     try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid):
+        with place.open() as data:
+            metadata = pq.read_schema(data).metadata or {}
+    except (FileNotFoundError, pa.ArrowInvalid):
         return None
+    except OSError as error:
+        if "thrift" in str(error):  # how pyarrow calls a damaged end
+            return None
+        raise StorageError(f"{place} could not be read ({error}): run the same command again") from None
     return metadata[_RECIPE].decode() if _RECIPE in metadata else None
 
 

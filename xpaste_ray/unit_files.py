@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from xpaste_ray.errors import SchemaError
 from xpaste_ray.masks import decode_png, encode_png
@@ -16,7 +15,7 @@ from xpaste_ray.records import (
     proposal_fields,
     unit_id,
 )
-from xpaste_ray.runs import RunDir, write_parquet
+from xpaste_ray.runs import RunDir, open_parquet, write_parquet
 
 
 def write_unit(
@@ -35,7 +34,7 @@ def read_unit(run: RunDir, name: str) -> list[Candidate]:
     """The candidates of a unit's file. SchemaError if it is no such file."""
     path = run.unit_file(name)
     try:
-        rows = pq.ParquetFile(path).read().cast(CANDIDATES).to_pylist()
+        rows = open_parquet(path).read().cast(CANDIDATES).to_pylist()
     except (OSError, pa.ArrowInvalid, ValueError) as error:
         raise SchemaError(f"{path} is not readable: {error}") from None
     return [_from_rest(row) for row in rows]

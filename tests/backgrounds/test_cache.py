@@ -8,7 +8,7 @@ import pytest
 
 from tests.backgrounds.material import encoded, picture, small_dataset
 from xpaste_ray.backgrounds import open_or_index, resolve_source
-from xpaste_ray.backgrounds.cache import cache_key, default_cache_dir
+from xpaste_ray.backgrounds.cache import cache_key, index_cache_dir
 from xpaste_ray.backgrounds.index import index_serially
 from xpaste_ray.errors import ConfigError
 
@@ -152,10 +152,10 @@ def test_processes_at_once_agree(tmp_path, folder):
 
 def test_cache_is_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / "xpaste_ray" / "backgrounds"
+    assert index_cache_dir() == tmp_path / "xpaste_ray" / "backgrounds"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert default_cache_dir() == tmp_path / "home" / ".cache" / "xpaste_ray" / "backgrounds"
+    assert index_cache_dir() == tmp_path / "home" / ".cache" / "xpaste_ray" / "backgrounds"
 
 
 def test_cache_that_cannot_be_written_says_what_to_do(tmp_path, folder):

@@ -27,7 +27,8 @@ from xpaste_ray.formats.dataset import (
 )
 from xpaste_ray.formats.images import ImageEncoding, encode_image
 from xpaste_ray.formats.shards import Shard, fragment_path, write_fragment
-from xpaste_ray.runs import aside_of, write_whole
+from xpaste_ray.runs import write_whole
+from xpaste_ray.storage import aside_of
 
 ALL = replace(SPEC, formats=FORMAT_NAMES, polygons=True)
 

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.conftest import CATEGORIES, disc
+from tests.conftest import CATEGORIES, disc, seal_discs
 from xpaste_ray.categories import Category
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.pool import open_pool, seal
@@ -113,3 +113,22 @@ def test_lost_shard_is_an_error_that_says_so(make_pool):
     (copy / "shard-00000.arrow").write_bytes(b"ARROW")
     with pytest.raises(ConfigError, match="damaged or missing.*seal the pool again"):
         open_pool(copy)
+
+
+def test_any_order_and_number_of_sealers_writes_the_same_bytes(tmp_path, monkeypatch):
+    """Three shards of two instances, sealed last first."""
+
+    def backwards(sealer, shards):
+        done = {number: sealer(number, shards[number]) for number in reversed(range(len(shards)))}
+        return [done[number] for number in range(len(shards))]
+
+    monkeypatch.setattr(seal, "_ROWS_PER_SHARD", 2)
+    pools = {}
+    for name, shard_map in (("serial", seal.seal_serially), ("backwards", backwards)):
+        monkeypatch.setattr(
+            "tests.conftest.seal_pool", lambda *a, shard_map=shard_map: seal.seal_pool(*a, shard_map)
+        )
+        pools[name] = seal_discs(tmp_path / name, {"banana": 2, "frog": 1, "lion": 3})
+    assert [entry["rows"] for entry in pools["serial"].manifest["shards"]] == [2, 2, 2]
+    for path in pools["serial"].folder.iterdir():
+        assert path.read_bytes() == (pools["backwards"].folder / path.name).read_bytes()

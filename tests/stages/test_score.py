@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import candidates
 from xpaste_ray.config import load_settings
 from xpaste_ray.embedded.scenes import DIFFUSION_STYLE, compose_scene
+from xpaste_ray.errors import DeviceLost
 from xpaste_ray.records import Proposal
 from xpaste_ray.rng import rng_for
 from xpaste_ray.stages.score import ScoreStage, on_white
@@ -66,6 +68,49 @@ def test_image_that_raises_is_rejected_and_its_neighbours_survive(stage, monkeyp
     done = stage(three)
     assert [c.proposals[0].reason for c in done] == [None, "scoring_failed", None]
     assert _logits([done[0], done[2]]) == [expected[0], expected[2]]
+
+
+def test_out_of_memory_halves_the_micro_batch_for_good(monkeypatch):
+    stage = ScoreStage(load_settings("demo", ["score.micro_batch=4"]).score)
+    expected = _logits(stage(_masked(5)))
+    original, sizes = stage._model.embed_images, []
+
+    def fits_two(images):
+        sizes.append(len(images))
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return original(images)
+
+    monkeypatch.setattr(stage._model, "embed_images", fits_two)
+    done = stage(_masked(5))
+    assert sizes == [4, 2, 2, 2]
+    assert all(c.degraded_shape and not c.transient for c in done)
+    assert _logits(done) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", ["embed_images", "embed_texts"])
+def test_no_memory_at_all_is_worth_another_try(monkeypatch, method):
+    stage = ScoreStage(load_settings("demo", ["score.micro_batch=4"]).score)
+    with monkeypatch.context() as patch:
+
+        def no_memory(rows):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+        patch.setattr(stage._model, method, no_memory)
+        done = stage(_masked(2))
+    assert [(c.status, c.transient, c.proposals[0].reason) for c in done] == [
+        ("ok", True, "out_of_memory")
+    ] * 2
+    assert [c.proposals[0].reason for c in stage(_masked(2))] == [None] * 2  # a failed text is not kept
+
+
+def test_lost_gpu_ends_the_stage(stage, monkeypatch):
+    def fail(images):
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+
+    monkeypatch.setattr(stage._model, "embed_images", fail)
+    with pytest.raises(DeviceLost, match="uncorrectable ECC"):
+        stage(_masked(2))
 
 
 def test_mask_that_does_not_fit_is_rejected_and_its_neighbours_survive(stage):

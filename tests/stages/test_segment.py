@@ -6,6 +6,7 @@ import pytest
 from tests.conftest import candidates, disc
 from xpaste_ray.config import load_settings
 from xpaste_ray.embedded.scenes import DIFFUSION_STYLE, compose_scene
+from xpaste_ray.errors import DeviceLost
 from xpaste_ray.rng import rng_for
 from xpaste_ray.stages import segment
 from xpaste_ray.stages.segment import SegmentStage
@@ -60,3 +61,25 @@ def test_plain_image_has_an_empty_mask_and_a_reason():
     assert (proposal.status, proposal.reason) in {
         ("rejected", "empty_mask"), ("rejected", "segmentation_failed"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "transient"),
+    [("CUDA error: out of memory", "out_of_memory", True), ("bad mask", "segmentation_failed", False)],
+)
+def test_only_what_may_pass_is_worth_another_try(monkeypatch, message, reason, transient):
+    def fail(*args):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(segment, "grabcut_mask", fail)
+    (done,) = STAGE(_with_images(1))
+    assert (done.status, done.transient, done.proposals[0].reason) == ("ok", transient, reason)
+
+
+def test_lost_gpu_ends_the_stage(monkeypatch):
+    def fail(*args):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(segment, "grabcut_mask", fail)
+    with pytest.raises(DeviceLost, match="unspecified launch failure"):
+        STAGE(_with_images(2))

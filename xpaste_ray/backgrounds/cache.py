@@ -1,11 +1,8 @@
 """Indexes are made once: kept in a folder of the user's cache, under a key of the source's state."""
 
 import errno
-import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,9 +11,9 @@ from xpaste_ray.backgrounds.index import index_serially, write_index
 from xpaste_ray.backgrounds.layout import FORMAT, MANIFEST
 from xpaste_ray.backgrounds.reader import Backgrounds
 from xpaste_ray.backgrounds.sources import Source
-from xpaste_ray.errors import ConfigError
+from xpaste_ray.cache import default_cache_dir, only_one
 from xpaste_ray.fingerprints import fingerprint
-from xpaste_ray.runs import aside_of
+from xpaste_ray.storage import aside_of
 
 Indexer = Callable[[Source, pa.Table], Iterable[pa.Table]]
 """Work list to parts, in order."""
@@ -33,47 +30,26 @@ def open_or_index(
 ) -> Backgrounds:
     """The backgrounds of a source, from the cache if nothing has changed since they were indexed.
 
-    cache_dir: `default_cache_dir()` if not given. Anyone else who wants the same index meanwhile waits
+    cache_dir: `index_cache_dir()` if not given. Anyone else who wants the same index meanwhile waits
     for it. ConfigError if the source has no usable image or the cache cannot be written.
     """
-    cache = cache_dir or default_cache_dir()
+    cache = cache_dir or index_cache_dir()
     folder = cache / cache_key(source)
     if not (folder / MANIFEST).is_file():
-        with _only_one(folder):
+        with only_one(folder):
             if not (folder / MANIFEST).is_file():
                 _make(folder, source, indexer, progress)
     return Backgrounds(folder, source)
 
 
-def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/xpaste_ray/backgrounds`, in ~/.cache if that is not set."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "xpaste_ray" / "backgrounds"
+def index_cache_dir() -> Path:
+    """`backgrounds` in `default_cache_dir()`."""
+    return default_cache_dir() / "backgrounds"
 
 
 def cache_key(source: Source) -> str:
     """Another one as soon as a file of the source is added, removed or changed (by size or time)."""
     return fingerprint({"format": FORMAT, "kind": source.kind, **source.state()})
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold a lock of the kernel's, which lets go of it however this process ends."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = folder.with_name(f".{folder.name}.lock").open("a")
-    except OSError as error:
-        raise ConfigError(
-            f"the cache {folder.parent} is not writable ({error.strerror}): set XDG_CACHE_HOME to a folder "
-            "that is"
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
-                raise
-        yield
 
 
 def _make(folder: Path, source: Source, indexer: Indexer, progress: Progress | None) -> None:

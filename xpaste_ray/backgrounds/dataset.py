@@ -6,10 +6,10 @@ import mmap
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +18,13 @@ from xpaste_ray.backgrounds.sources import Catalogue, ImageFiles, items_table, l
 from xpaste_ray.categories import Category, category_from_coco
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.storage import Location
 
 _NAME = re.compile(rb'"(?:file_name|coco_url)"\s*:\s*("(?:[^"\\]|\\.)*")')
 _NAMES_LOOKED_AT = 100
 _SPACE = re.compile(r"[ \t\r\n]*")
+Place = TypeVar("Place", Path, Location)
+
 _LVIS_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
@@ -64,7 +67,7 @@ def open_dataset(annotations: Path, images: Path | None = None) -> DatasetSource
     ConfigError names the places if none of the first images is in any.
     """
     roots = image_roots(annotations, images)
-    found = find_images(roots, _first_names(annotations))
+    found = find_images(roots, first_names(annotations))
     if found is None:
         raise ConfigError(f"backgrounds: {not_found_in(roots, annotations)}")
     root, by_last_part = found
@@ -98,11 +101,16 @@ def image_roots(annotations: Path, images: Path | None = None) -> list[Path]:
     if images:
         return [images]
     beside, above = annotations.parent, annotations.resolve().parent.parent
-    split = re.sub(r"^(instances|lvis_v\d+(\.\d+)?|person_keypoints)_", "", annotations.stem)
+    return usual_roots(beside, above, annotations.stem)
+
+
+def usual_roots(beside: Place, above: Place, stem: str) -> list[Place]:
+    """beside: the folder of an annotation file called so; above: the one that this folder is in."""
+    split = re.sub(r"^(instances|lvis_v\d+(\.\d+)?|person_keypoints)_", "", stem)
     return [beside / "images", beside, above / split, above / "images" / split, above / "images", above]
 
 
-def find_images(roots: list[Path], names: Iterable[str]) -> tuple[Path, bool] | None:
+def find_images(roots: list[Place], names: Iterable[str]) -> tuple[Place, bool] | None:
     """The root that has most of the first names, and whether it has them without their folders.
 
     None if no root has any.
@@ -116,7 +124,7 @@ def find_images(roots: list[Path], names: Iterable[str]) -> tuple[Path, bool] | 
     return best
 
 
-def not_found_in(roots: list[Path], annotations: Path) -> str:
+def not_found_in(roots: Sequence[Path | Location], annotations: Path | Location) -> str:
     """What to say when `find_images` finds nothing."""
     tried = ", ".join(str(root) for root in roots)
     return f"none of the first images of {annotations} is in {tried}: say where they are (--images DIR)"
@@ -139,7 +147,7 @@ def name_of_image(entry: dict[str, Any]) -> str | None:
     return _name_in_url(entry["coco_url"]) if isinstance(entry.get("coco_url"), str) else None
 
 
-def _first_names(annotations: Path) -> list[str]:
+def first_names(annotations: Path) -> list[str]:
     """The names of the first images, without reading the whole file."""
     try:
         with annotations.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

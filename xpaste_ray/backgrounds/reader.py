@@ -40,7 +40,7 @@ class Backgrounds:
 
     `folder` is the index's; `source` is where the images' bytes are. `without` are category ids:
     images with any annotation of one of them are left out. A copy in another process (pickle) opens
-    the same files again.
+    the same files again; on a node that has no such index, it makes it first.
     """
 
     def __init__(self, folder: Path, source: Source, without: frozenset[int] = frozenset()) -> None:
@@ -59,7 +59,7 @@ class Backgrounds:
         return len(self._rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Backgrounds, (self.folder, self.source, self.without)
+        return _reopen, (self.folder, self.source, self.without, self.manifest["fingerprint"])
 
     @property
     def fingerprint(self) -> str:
@@ -232,6 +232,18 @@ class Backgrounds:
             area=get("area", number),
             rle={"size": list(size_hw), "counts": self._annotations.value("counts", number)},
         )
+
+
+def _reopen(folder: Path, source: Source, without: frozenset[int], fingerprint: str) -> Backgrounds:
+    """ConfigError if this node's images are not those of the node where they were opened."""
+    from xpaste_ray.backgrounds.cache import open_or_index  # it imports this module
+
+    if not (folder / MANIFEST).is_file():
+        folder = open_or_index(source, folder.parent).folder
+    opened = Backgrounds(folder, source, without)
+    if opened.manifest["fingerprint"] != fingerprint:
+        raise ConfigError("backgrounds: this node has other images than the one where the work began")
+    return opened
 
 
 _INDEX_AGAIN = "run the command again, it is then indexed again"

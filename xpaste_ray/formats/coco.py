@@ -22,8 +22,9 @@ from xpaste_ray.formats.findings import Finding
 from xpaste_ray.formats.images import image_name
 from xpaste_ray.formats.origins import told_origin
 from xpaste_ray.formats.shards import Fragment, Polygons, Shard
-from xpaste_ray.runs import aside_of, read_json
+from xpaste_ray.runs import read_json
 from xpaste_ray.samples import Annotation, Sample
+from xpaste_ray.storage import aside_of
 
 IMAGES = "images"
 ANNOTATIONS = "annotations.json"

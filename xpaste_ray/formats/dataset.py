@@ -19,8 +19,9 @@ from xpaste_ray.formats.contract import DatasetSpec, Format, has_spec, write_spe
 from xpaste_ray.formats.images import image_name
 from xpaste_ray.formats.polygons import coco_polygons
 from xpaste_ray.formats.shards import Polygons, Shard, is_committed, read_fragment, write_fragment
-from xpaste_ray.runs import aside_of, write_whole
+from xpaste_ray.runs import write_whole
 from xpaste_ray.samples import Sample
+from xpaste_ray.storage import aside_of
 
 FORMATS: dict[FormatName, Format] = {
     "coco": coco.FORMAT,

@@ -9,14 +9,16 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from xpaste_ray.models.device import usable_device
+
 
 class ClipModel:
-    """A CLIP model from a local open_clip folder, computed in float32."""
+    """A CLIP model from a local open_clip folder, computed in float32. ConfigError without the device."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         name = f"local-dir:{folder}"
         self._model, _, self._preprocess = open_clip.create_model_and_transforms(
-            name, precision="fp32", device=device
+            name, precision="fp32", device=usable_device(device)
         )
         self._model.eval()
         self._tokenizer = open_clip.get_tokenizer(name)

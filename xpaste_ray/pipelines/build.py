@@ -29,7 +29,7 @@ class BuildOptions:
 
 
 def build_pool(
-    settings: PoolSettings, out: Path, progress: Progress, options: BuildOptions = BuildOptions()
+    settings: PoolSettings, out: str | Path, progress: Progress, options: BuildOptions = BuildOptions()
 ) -> Summary:
     """Make, or finish, the pool of the run in `out`. The same settings give the same bytes, on however
     many nodes and however often it was interrupted.
@@ -39,7 +39,7 @@ def build_pool(
     began = time.perf_counter()
     inputs = resolve_inputs(settings)
     steps = plan_steps(inputs)
-    with open_run(out) as run:
+    with open_run(out, progress.say) as run:
         check_steps(run, {name: steps[name].settings for name in _made_steps(run)})
         job = PoolJob(
             run, inputs, steps, progress,

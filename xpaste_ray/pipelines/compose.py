@@ -24,6 +24,7 @@ from xpaste_ray.pipelines.plans import PlanFolder, finish_plans, missing_plans, 
 from xpaste_ray.pipelines.resources import compose_resources
 from xpaste_ray.pipelines.steps import Step, compose_recipe
 from xpaste_ray.pool import Pool
+from xpaste_ray.storage import locate
 from xpaste_ray.worker import prepare_worker
 
 _SHARDS = pa.schema([pa.field("first", pa.int64()), pa.field("last", pa.int64())])
@@ -170,11 +171,14 @@ def make_dataset(
     """Write what is missing of the dataset; returns the counts of all of it."""
     missing = missing_shards(dataset, spec)
     if missing:
+        from xpaste_ray.pipelines.nodes import check_shared
+
         if len(missing) < len(spec.shards):
             progress.say(
                 f"continuing: {len(spec.shards) - len(missing)} of {len(spec.shards)} shards are done"
             )
         start_ray(resources, progress)
+        check_shared(locate(dataset), "--out")
         progress.begin({"compose": len(missing)}, "shards")
         kwargs = {"job": job, "dataset": dataset, "spec": spec}
         seconds = run_shards("compose", ComposeActor, kwargs, missing, resources)

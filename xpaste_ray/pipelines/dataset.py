@@ -17,7 +17,7 @@ from xpaste_ray.runs import RunDir, check_steps, open_run, read_json, remove_asi
 PLANS_FOLDER = "plans"
 
 
-def open_job(settings: DatasetSettings, pool: Path, plans: Path | None = None) -> ComposeJob:
+def open_job(settings: DatasetSettings, pool: str | Path, plans: Path | None = None) -> ComposeJob:
     """Open and check everything that is composed from. Raises ConfigError.
 
     With a folder of plans, the number of samples and of those in a shard are theirs.
@@ -42,7 +42,7 @@ def compose_dataset(job: ComposeJob, settings: DatasetSettings, out: Path, progr
     began = time.perf_counter()
     step = job.step()
     spec = job.spec(step.fingerprint)
-    with open_run(out) as run:
+    with open_run(out, progress.say) as run:
         _check_folder(run, step)
         if is_finished(out, spec) and "counts" in read_json(run.run_json):
             return Summary(counts=read_json(run.run_json)["counts"], already_done=True)
@@ -68,7 +68,7 @@ def compose_dataset(job: ComposeJob, settings: DatasetSettings, out: Path, progr
 def write_dataset_plans(job: ComposeJob, settings: DatasetSettings, out: Path, progress: Progress) -> Path:
     """Write the dataset's plans, and nothing else, into `out`/plans; returns that folder."""
     step = job.step()
-    with open_run(out) as run:
+    with open_run(out, progress.say) as run:
         _check_folder(run, step)
         if not run.run_json.exists():  # else the dataset's own
             start_record(run, settings.model_dump(mode="json"), {"compose": step}, progress)
@@ -88,7 +88,7 @@ def _vocabulary(job: ComposeJob) -> str:
 def _check_folder(run: RunDir, step: Step) -> None:
     """Refuse a folder with another dataset, or with anything else that is not ours."""
     check_steps(run, {"compose": step.settings})
-    strange = [path.name for path in run.root.iterdir() if not path.name.startswith(".")]
+    strange = [path.name for path in run.root.path.iterdir() if not path.name.startswith(".")]
     if strange and not run.run_json.exists() and not (run.root / SPEC_FILE).exists():
         raise ConfigError(
             f"--out {run.root} holds other files ({', '.join(sorted(strange)[:3])}): choose a new folder"

@@ -23,7 +23,7 @@ def run_demo(settings: Settings, out: Path, progress: Progress) -> Summary:
     began = time.perf_counter()
     inputs, backgrounds = resolve_inputs(settings), open_backgrounds(settings)
     steps = plan_steps(inputs, compose_recipe(settings.compose, backgrounds, settings.seed))
-    with open_run(out) as run:
+    with open_run(out, progress.say) as run:
         check_steps(run, {name: steps[name].settings for name in _made_steps(run)})
         pool = PoolJob(run, inputs, steps, progress)
         job = _DatasetJob(pool, settings, backgrounds)

@@ -2,21 +2,20 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from xpaste_ray.errors import RunError, SchemaError
-from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.fingerprints import fingerprint, hash_bytes
 from xpaste_ray.pipelines.adapter import Opener, StageActor
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.ledger import StageTotals
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_resources, stage_costs
 from xpaste_ray.pipelines.scores import compact_scores
-from xpaste_ray.pipelines.steps import Inputs, Step
+from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
 from xpaste_ray.pipelines.units import (
     OpenFiles,
     OpenPrompts,
@@ -25,11 +24,13 @@ from xpaste_ray.pipelines.units import (
     unit_ids,
     write_units,
 )
-from xpaste_ray.pool import open_pool, seal_pool
+from xpaste_ray.pool import SealedShard, ShardMap, ShardSealer, open_pool, seal_pool, seal_serially
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.records import REJECTS
-from xpaste_ray.runs import RunDir, made_by, read_json, write_json, write_parquet
+from xpaste_ray.runs import RunDir, made_by, open_parquet, read_json, write_json, write_parquet
 from xpaste_ray.selection import select
+
+_SHARDS_FOR_RAY = 2  # one is sealed sooner than Ray starts
 
 Order = Literal["streaming", "sequential"]
 """All stages at once, or one after the other for a card that cannot hold all models."""
@@ -111,12 +112,16 @@ class PoolJob:
         return missing_rows(self.run, names, recipes, self.retry_failed)
 
     def _start(self, passes: list[tuple[tuple[str, ...], list[int]]], names: Sequence[str]) -> None:
-        """Start or find Ray, and tell the plan. ConfigError if the cluster cannot hold it."""
+        """Start or find Ray, and tell the plan. ConfigError if the cluster cannot hold it, or cannot see the
+        run."""
+        from xpaste_ray.pipelines.nodes import check_shared
+
         missing = max(len(rows) for _, rows in passes)
         if missing < len(names):
             self.progress.say(f"continuing: {len(names) - missing} of {len(names)} units are done")
         self.progress.say("starting Ray")
         start_ray(self.inputs.settings.resources, self.progress)
+        check_shared(self.run.root, "--out")
         self.progress.say(describe(self._plan(), missing, self.order == "sequential"))
 
     def _plan(self) -> Plan:
@@ -137,13 +142,25 @@ class PoolJob:
             self.summary.note(stage, total.images, total.seconds)
 
     def _select_and_seal(self) -> None:
-        if made_by(self.run.scores) != self.steps["select"].fingerprint or self.summary.stage_images:
-            compact_scores(self.run, self.steps["select"].fingerprint)
+        recipe = fingerprint({"units": units_recipe(self.inputs), "score": self.steps["score"].fingerprint})
+        if self.summary.stage_images or made_by(self.run.scores) != recipe:
+            self.progress.say("gathering scores")
+            compact_scores(self.run, recipe)
         began = time.perf_counter()
-        scores = pq.read_table(self.run.scores)
-        self.summary.counts |= select_and_seal(self.run, scores, self.inputs, self.steps["select"])
+        step = self.steps["select"]
+        self.summary.counts |= select_and_seal(self.run, self.inputs, step, self._seal_shards)
         made = self.summary.counts["candidates"]["made"]
         self.summary.note("select+seal", made, time.perf_counter() - began)
+
+    def _seal_shards(self, sealer: ShardSealer, shards: Sequence[pa.Table]) -> Iterable[SealedShard]:
+        """Few in this process, many on Ray, with the same bytes."""
+        if len(shards) < _SHARDS_FOR_RAY:
+            return seal_serially(sealer, shards)
+        from xpaste_ray.pipelines.sealing import seal_on_ray
+
+        start_ray(self.inputs.settings.resources, self.progress)
+        self.progress.say(f"sealing {len(shards)} shards")
+        return seal_on_ray(sealer, shards)
 
 
 def run_units(
@@ -174,16 +191,22 @@ def run_units(
     return ledger.state().totals
 
 
-def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -> dict[str, object]:
+def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap) -> dict[str, object]:
     """Apply the selection rule, seal the kept proposals and point `pool.json` at the new pool.
 
     Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
     """
     rule = inputs.settings.select
-    selection = select(scores, rule)
+    selection = select(open_parquet(run.scores).read(), rule)
     folder = run.pools / step.fingerprint
     unusable = seal_pool(
-        selection.kept, run.unit_file, inputs.categories, rule.max_side_px, step.fingerprint, folder
+        selection.kept,
+        run.unit_file,
+        inputs.categories,
+        rule.max_side_px,
+        step.fingerprint,
+        folder,
+        shard_map,
     )
     rejects = selection.rejects.to_pylist() + [
         dict(zip(REJECTS.names, rejection, strict=True)) for rejection in unusable
@@ -191,7 +214,7 @@ def select_and_seal(run: RunDir, scores: pa.Table, inputs: Inputs, step: Step) -
     write_parquet(run.rejects, pa.Table.from_pylist(rejects, schema=REJECTS))
     pointer = {
         "current": folder.relative_to(run.root).as_posix(),
-        "manifest_checksum": hash_file(folder / MANIFEST),
+        "manifest_checksum": hash_bytes((folder / MANIFEST).read_bytes()),
     }
     write_json(run.pool_json, pointer)
     made = {"candidate": selection.candidates, "proposal": selection.proposals}

@@ -18,6 +18,7 @@ SPARE_CPUS = 2.0  # for those tasks: when logical CPUs run out, Ray waits in sil
 
 # Cost of one image. TFLOP: X-Paste's models. Seconds on one core, measured with the shipped ones.
 _UNET_TFLOP, _VAE_TFLOP = 0.8033, 2.514  # Stable Diffusion 1.5 at 512 px: one forward, one decode
+_USUAL_STEPS = 50
 _CLIP_TFLOP = 0.16  # ViT-L/14
 _GPU_TFLOPS = 300.0  # that a large card does of these in a second
 _CPU_TFLOPS = 0.05  # that one core does
@@ -61,10 +62,11 @@ def compose_resources(actors: int) -> StageResources:
 def stage_costs(settings: Settings) -> dict[str, Cost]:
     """What an image costs in each model stage. Rough is enough: ratios matter."""
     source, embedded = settings.source, settings.source.model == "embedded:diffusion"
-    generation = source.steps * 2 * _UNET_TFLOP + _VAE_TFLOP
+    steps = source.steps or _USUAL_STEPS
+    generation = steps * 2 * _UNET_TFLOP + _VAE_TFLOP
     score = settings.score.model
     return {
-        "source": Cost(source.steps * _EMBEDDED_STEP_S) if embedded else _model_cost(generation),
+        "source": Cost(steps * _EMBEDDED_STEP_S) if embedded else _model_cost(generation),
         "segment": Cost(_GRABCUT_S[embedded]),
         "score": Cost(_EMBEDDED_CLIP_S) if score == "embedded:clip" else _model_cost(_CLIP_TFLOP),
     }

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from xpaste_ray.errors import SchemaError
 from xpaste_ray.records import CANDIDATES, SCORES, check_schema, unit_id
-from xpaste_ray.runs import RunDir, whole_parquet
+from xpaste_ray.runs import RunDir, open_parquet, whole_parquet
 
-_HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index")
+_HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index", "transient")
 _PROPOSAL = ("method", "ordinal", "status", "reason", "area_fraction")
 _COLUMNS = (
     *_HEAD, "status", "reason", *(f"proposals.list.element.{name}" for name in (*_PROPOSAL, "scores"))
@@ -26,7 +25,7 @@ def compact_scores(run: RunDir, recipe: str) -> None:
 
     Every prompt must be there once: SchemaError names the first unit where it is not.
     """
-    units = pq.ParquetFile(run.units)
+    units = open_parquet(run.units)
     with whole_parquet(run.scores, SCORES, recipe) as writer, ThreadPoolExecutor(_READERS) as pool:
         for batch in units.iter_batches(_UNITS_AT_ONCE):
             parts = list(pool.map(lambda row: _read(run, row), batch.to_pylist()))
@@ -36,7 +35,7 @@ def compact_scores(run: RunDir, recipe: str) -> None:
 def _read(run: RunDir, unit: dict[str, Any]) -> pa.Table:
     """The columns of one unit's file, without its images."""
     name = unit_id(unit["round"], unit["unit"])
-    file = pq.ParquetFile(run.unit_file(name))
+    file = open_parquet(run.unit_file(name))
     check_schema(file.schema_arrow, CANDIDATES, f"scores from {name}")
     table = file.read(columns=list(_COLUMNS))
     if table["candidate_id"].to_pylist() != [prompt["candidate_id"] for prompt in unit["prompts"]]:

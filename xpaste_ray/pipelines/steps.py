@@ -21,7 +21,7 @@ from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.resources import cpus_booked
 
 # Raised when the code of a step changes what it writes for the same settings.
-_ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 2, "compose": 3}
+_ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 3, "compose": 3}
 
 
 @dataclass(frozen=True, slots=True)

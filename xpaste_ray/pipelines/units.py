@@ -7,17 +7,16 @@ not grow with the work. An actor hands on each unit of a group as soon as it is 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from xpaste_ray.pipelines.steps import Inputs, source_recipe, units_recipe
 from xpaste_ray.prompts import plan_units
 from xpaste_ray.records import UNITS, Candidate, unit_from_row, unit_id, unit_to_row
-from xpaste_ray.runs import RunDir, made_by, whole_parquet
+from xpaste_ray.runs import RunDir, made_by, open_parquet, whole_parquet
+from xpaste_ray.storage import Location
 from xpaste_ray.unit_files import read_unit
 
 _UNITS_PER_ROW_GROUP = 64
@@ -48,7 +47,7 @@ def write_units(run: RunDir, inputs: Inputs) -> None:
 
 def unit_ids(run: RunDir) -> list[str]:
     """Of all units, in the order of the work list."""
-    table = pq.ParquetFile(run.units).read(columns=["round", "unit"])
+    table = open_parquet(run.units).read(columns=["round", "unit"])
     return [unit_id(r, n) for r, n in zip(table["round"].to_pylist(), table["unit"].to_pylist(), strict=True)]
 
 
@@ -71,9 +70,9 @@ def missing_rows(
     return [row for row in range(len(names)) if row not in done]
 
 
-def _failed(path: Path) -> bool:
+def _failed(path: Location) -> bool:
     """Whether a unit's file has a candidate that another try may save."""
-    return bool(pc.any(pq.ParquetFile(path).read(columns=["transient"])["transient"]).as_py())
+    return bool(pc.any(open_parquet(path).read(columns=["transient"])["transient"]).as_py())
 
 
 def group_blocks(rows: Sequence[int]) -> list[pa.Table]:
@@ -96,7 +95,7 @@ class OpenPrompts:
         self._run, self._source = run, source
 
     def __call__(self, batch: pa.Table) -> Iterator[dict[str, Any]]:
-        file = pq.ParquetFile(self._run.units)
+        file = open_parquet(self._run.units)
         kept, group = -1, pa.table({})
         for row in _rows_of(batch):
             if row // _UNITS_PER_ROW_GROUP != kept:
@@ -115,7 +114,7 @@ class OpenFiles:
         self._run = run
 
     def __call__(self, batch: pa.Table) -> Iterator[dict[str, Any]]:
-        table = pq.ParquetFile(self._run.units).read(columns=["round", "unit"])
+        table = open_parquet(self._run.units).read(columns=["round", "unit"])
         for row in _rows_of(batch):
             (told,) = table.slice(row, 1).to_pylist()
             yield {**told, "candidates": read_unit(self._run, unit_id(told["round"], told["unit"]))}

@@ -1,6 +1,15 @@
 """The instance pool: sealed once, then memory-mapped and sampled by category."""
 
 from xpaste_ray.pool.reader import Instance, Pool, open_pool
-from xpaste_ray.pool.seal import seal_pool
+from xpaste_ray.pool.seal import SealedShard, ShardMap, ShardSealer, seal_pool, seal_serially
 
-__all__ = ["Instance", "Pool", "open_pool", "seal_pool"]
+__all__ = [
+    "Instance",
+    "Pool",
+    "SealedShard",
+    "ShardMap",
+    "ShardSealer",
+    "open_pool",
+    "seal_pool",
+    "seal_serially",
+]

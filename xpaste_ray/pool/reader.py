@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from xpaste_ray.cache import local_copy
 from xpaste_ray.categories import Category, category_from_coco, name_key
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pool.layout import FORMAT, INDEX, MANIFEST
 from xpaste_ray.runs import read_json
+from xpaste_ray.storage import Location, locate
 
 _OR_BUILD = "or build one with `xpaste demo --out RUN` and give RUN"
 
@@ -31,14 +34,26 @@ class Instance:
         return self.rgba.shape[0], self.rgba.shape[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a pool was copied from. `checksum`: of its manifest; `cache_dir`: None for the node's default."""
+
+    folder: Location
+    checksum: str
+    cache_dir: Path | None
+
+
 class Pool:
     """A sealed pool in `folder`. Instances are numbered 0 .. len-1, in pool order.
 
     `renamed`: categories that stand for those of the pool, by the pool's ids; see `in_vocabulary`.
+    `origin`: where the folder is this node's copy of.
     """
 
-    def __init__(self, folder: Path, renamed: Mapping[int, Category] | None = None) -> None:
-        self.folder, self._renamed = folder, dict(renamed or {})
+    def __init__(
+        self, folder: Path, renamed: Mapping[int, Category] | None = None, origin: Origin | None = None
+    ) -> None:
+        self.folder, self._renamed, self.origin = folder, dict(renamed or {}), origin
         self.manifest: dict[str, Any] = read_json(folder / MANIFEST)
         if self.manifest.get("format") != FORMAT:
             raise ConfigError(
@@ -60,7 +75,9 @@ class Pool:
         self._pixels: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Another process maps the files itself."""
+        """Another process maps the files itself; on another node it copies them first."""
+        if self.origin:
+            return _open_copy, (self.origin, self._renamed)
         return Pool, (self.folder, self._renamed)
 
     def __len__(self) -> int:
@@ -94,7 +111,7 @@ class Pool:
                 renamed[entry["id"]] = replace(own, id=known.id, name=known.name, frequency=frequency)
             elif own.id in taken:
                 renamed[entry["id"]] = replace(own, id=next(free))
-        return Pool(self.folder, renamed) if renamed else self
+        return Pool(self.folder, renamed, self.origin) if renamed else self
 
     @cached_property
     def rows_by_category(self) -> dict[int, np.ndarray]:
@@ -145,21 +162,41 @@ class Pool:
         return self._batches[shard, number]
 
 
-def open_pool(path: str | Path) -> Pool:
-    """The pool of a run (its current one) or in a pool folder. ConfigError if there is none."""
-    folder = Path(path)
-    pointer = folder / "pool.json"
-    if pointer.is_file():
-        current = read_json(pointer).get("current")
-        if not isinstance(current, str):
-            raise ConfigError(f"{pointer} is damaged: run the command that made {folder} again")
-        folder = folder / current
+def open_pool(path: str | Path | Location, cache_dir: Path | None = None) -> Pool:
+    """The pool of a run (its current one) or in a pool folder. ConfigError if there is none.
+
+    One in an object store is copied once a node, into `cache_dir` or the user's cache. StorageError if the
+    copy does not arrive whole.
+    """
+    folder, checksum = _current(locate(path))
     if not (folder / MANIFEST).is_file():
         raise ConfigError(_no_pool(folder))
-    return Pool(folder)
+    if folder.is_local:
+        return Pool(folder.path)
+    return _open_copy(Origin(folder, checksum or hash_bytes((folder / MANIFEST).read_bytes()), cache_dir))
 
 
-def _no_pool(folder: Path) -> str:
+def _current(folder: Location) -> tuple[Location, str | None]:
+    """The folder of a run's current pool and the checksum of its manifest; another folder itself."""
+    pointer = folder / "pool.json"
+    if not pointer.is_file():
+        return folder, None
+    told = read_json(pointer)
+    if not isinstance(told.get("current"), str):
+        raise ConfigError(f"{pointer} is damaged: run the command that made {folder} again")
+    return folder / told["current"], told.get("manifest_checksum")
+
+
+def _open_copy(origin: Origin, renamed: Mapping[int, Category] | None = None) -> Pool:
+    """The pool from this node's copy, which is made if it is not there yet."""
+    manifest = local_copy(origin.folder, {MANIFEST: origin.checksum}, origin.cache_dir)
+    told = read_json(manifest / MANIFEST)
+    files = {file["name"]: file["checksum"] for file in (told["index"], *told["shards"])}
+    files[MANIFEST] = origin.checksum
+    return Pool(local_copy(origin.folder, files, origin.cache_dir), renamed, origin)
+
+
+def _no_pool(folder: Location) -> str:
     if not folder.exists():
         return f"{folder} does not exist, so it holds no sealed pool: check the path, {_OR_BUILD}"
     if not folder.is_dir():

@@ -4,8 +4,10 @@ Instances are written in the order of the selection. Shards are cut by position 
 the bytes do not depend on who writes which shard.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,54 @@ import pyarrow.parquet as pq
 
 from xpaste_ray.categories import Category, category_to_coco
 from xpaste_ray.errors import RowError
-from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.masks import decode_png
 from xpaste_ray.pool.cutout import cut_out
 from xpaste_ray.pool.layout import FORMAT, INDEX, INDEX_SCHEMA, INSTANCE_SCHEMA, MANIFEST, shard_name
 from xpaste_ray.records import instance_id, unit_id
-from xpaste_ray.runs import write_json, write_whole
+from xpaste_ray.runs import write_json
+from xpaste_ray.storage import Location, locate
 
-_ROWS_PER_SHARD = 4096
+_ROWS_PER_SHARD = 1024  # at most 270 MB of pixels at 256 px
 _MAX_BATCH_BYTES = 64 * 1024**2
 
-UnitFile = Callable[[str], Path]
+UnitFile = Callable[[str], Location]
 Rejection = tuple[str, str, str, str]  # kind, id, category, reason: a row of records.REJECTS
+
+
+@dataclass(frozen=True, slots=True)
+class SealedShard:
+    """What the pool needs to know of a shard that is written. index: rows of `INDEX_SCHEMA`; entry: its part
+    of the manifest; rejections: proposals and candidates whose cut-out turned out unusable."""
+
+    index: pa.Table
+    entry: dict[str, Any]
+    rejections: list[Rejection]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSealer:
+    """Writes one shard of a pool: number and rows of `records.SCORES` in, any process."""
+
+    unit_file: UnitFile
+    max_side_px: int
+    folder: Location
+
+    def __call__(self, number: int, kept: pa.Table) -> SealedShard:
+        rows, rejections = _instances(kept, self.unit_file, self.max_side_px)
+        name = shard_name(number)
+        data, index = _shard(rows, number)
+        (self.folder / name).write_whole(data)
+        entry = {"name": name, "rows": len(rows), "checksum": hash_bytes(data)}
+        return SealedShard(pa.Table.from_pylist(index, schema=INDEX_SCHEMA), entry, rejections)
+
+
+ShardMap = Callable[[ShardSealer, Sequence[pa.Table]], Iterable[SealedShard]]
+"""Calls the sealer with number and rows of every shard; returns the results in order."""
+
+
+def seal_serially(sealer: ShardSealer, shards: Sequence[pa.Table]) -> Iterator[SealedShard]:
+    return map(sealer, itertools.count(), shards)
 
 
 def seal_pool(
@@ -34,40 +72,35 @@ def seal_pool(
     categories: Sequence[Category],
     max_side_px: int,
     fingerprint: str,
-    out_dir: Path,
+    out_dir: Path | Location,
+    shard_map: ShardMap = seal_serially,
 ) -> list[Rejection]:
     """Write the pool of the `kept` rows of `records.SCORES`, in their order.
 
     Returns the proposals and candidates whose cut-out turned out unusable. The manifest is written
-    last: a folder without one is not a pool.
+    last: a folder without one is not a pool. `shard_map`: who writes the shards.
     """
-    index: list[dict[str, Any]] = []
-    rejections: list[Rejection] = []
-    shards: list[dict[str, Any]] = []
-    for start in range(0, kept.num_rows, _ROWS_PER_SHARD):
-        number = start // _ROWS_PER_SHARD
-        rows, rejected = _instances(kept.slice(start, _ROWS_PER_SHARD), unit_file, max_side_px)
-        rejections += rejected
-        path = out_dir / shard_name(number)
-        index += _write_shard(path, rows, number)
-        shards.append({"name": path.name, "rows": len(rows), "checksum": hash_file(path)})
-    table = pa.Table.from_pylist(index, schema=INDEX_SCHEMA)
-    write_whole(out_dir / INDEX, _ipc_bytes(INDEX_SCHEMA, table.to_batches()))
-    counts = Counter(row["category_id"] for row in index)
+    folder = locate(out_dir)
+    parts = [kept.slice(start, _ROWS_PER_SHARD) for start in range(0, kept.num_rows, _ROWS_PER_SHARD)]
+    shards = list(shard_map(ShardSealer(unit_file, max_side_px, folder), parts))
+    index = pa.concat_tables([INDEX_SCHEMA.empty_table(), *(shard.index for shard in shards)])
+    index_data = _ipc_bytes(INDEX_SCHEMA, index.combine_chunks().to_batches())
+    (folder / INDEX).write_whole(index_data)
+    counts = Counter(index["category_id"].to_pylist())
     write_json(
-        out_dir / MANIFEST,
+        folder / MANIFEST,
         {
             "format": FORMAT,
             "fingerprint": fingerprint,
-            "instances": len(index),
+            "instances": index.num_rows,
             "categories": [
                 {**category_to_coco(category), "instances": counts[category.id]} for category in categories
             ],
-            "index": {"name": INDEX, "checksum": hash_file(out_dir / INDEX)},
-            "shards": shards,
+            "index": {"name": INDEX, "checksum": hash_bytes(index_data)},
+            "shards": [shard.entry for shard in shards],
         },
     )
-    return rejections
+    return [rejection for shard in shards for rejection in shard.rejections]
 
 
 def _instances(
@@ -82,7 +115,8 @@ def _instances(
     rejections: list[Rejection] = []
     for unit, positions in by_unit.items():
         names = [wanted[position]["candidate_id"] for position in positions]
-        table = pq.read_table(unit_file(unit), filters=[("candidate_id", "in", names)])
+        with unit_file(unit).open() as file:
+            table = pq.read_table(file, filters=[("candidate_id", "in", names)])
         candidates = {row["candidate_id"]: row for row in table.to_pylist()}
         for position in positions:
             row = wanted[position]
@@ -119,8 +153,8 @@ def _instance(candidate: dict[str, Any], wanted: dict[str, Any], max_side_px: in
     }
 
 
-def _write_shard(path: Path, rows: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-    """Write one shard; returns its rows of the index."""
+def _shard(rows: list[dict[str, Any]], number: int) -> tuple[bytes, list[dict[str, Any]]]:
+    """The bytes of one shard's file, and its rows of the index."""
     batches, index = [], []
     for batch_number, batch in enumerate(_batches(rows)):
         batches.append(pa.RecordBatch.from_pylist(batch, schema=INSTANCE_SCHEMA))
@@ -137,8 +171,7 @@ def _write_shard(path: Path, rows: list[dict[str, Any]], number: int) -> list[di
             }
             for offset, row in enumerate(batch)
         ]
-    write_whole(path, _ipc_bytes(INSTANCE_SCHEMA, batches))
-    return index
+    return _ipc_bytes(INSTANCE_SCHEMA, batches), index
 
 
 def _batches(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -1,16 +1,16 @@
 """Source stage: prompts in, one image each out."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from xpaste_ray.config import SourceSettings
-from xpaste_ray.models.diffusion import DiffusionModel
+from xpaste_ray.models.diffusion import DiffusionModel, Picture
 from xpaste_ray.models.folders import DIFFUSERS_FILE, model_folder
 from xpaste_ray.records import Candidate, Prompt
+from xpaste_ray.stages.batches import Outcome, ShapedBatches
 
 _LOG = logging.getLogger(__name__)
 
@@ -19,47 +19,71 @@ _CONSTANT_BELOW = 2  # grey levels between the darkest and the brightest value
 
 
 class GenerateStage:
-    """Runs text-to-image on a unit, always in the same batch shape."""
+    """Runs text-to-image on a unit, always in the same batch shape, see `ShapedBatches`.
+
+    An image that is not finite, black or constant is made once more in float32, if the model's dtype is
+    lower: half precision overflows. In float32 the same numbers would come out, so it is rejected at once.
+    """
 
     def __init__(self, settings: SourceSettings, model_name: str, device: str = "cpu") -> None:
         torch.set_num_threads(settings.threads)
-        self._settings = settings
         self._model_name = model_name
         self._model = DiffusionModel(
-            model_folder(settings.model, "source.model", DIFFUSERS_FILE), settings.dtype
+            model_folder(settings.model, "source.model", DIFFUSERS_FILE), settings, device
+        )
+        # Two, each with a cap of its own: float32 needs twice the memory.
+        self._usual = self._batches(lambda *given: self._model.generate(*given), settings.unit_size)
+        self._precise = self._batches(
+            lambda *given: self._model.generate_in_float32(*given), settings.unit_size
         )
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         prompts = [candidate.prompt for candidate in candidates]
-        try:
-            images = self._generate(prompts)
-            return [self._outcome(c, image) for c, image in zip(candidates, images, strict=True)]
-        except Exception:
-            if len(candidates) == 1:
-                _LOG.exception("generating %s failed", prompts[0].candidate_id)
-                return [replace(candidates[0], status="rejected", reason="generation_failed")]
-            return [row for candidate in candidates for row in self([candidate])]
+        outcomes = self._usual(prompts)
+        if self._model.lower_precision:
+            doubtful = [i for i, outcome in enumerate(outcomes) if _broke_down(outcome)]
+            again = self._precise([prompts[i] for i in doubtful])
+            for place, outcome in zip(doubtful, again, strict=True):
+                _LOG.warning("%s was made once more in float32", prompts[place].candidate_id)
+                outcomes[place] = outcome
+        return [self._made(c, outcome) for c, outcome in zip(candidates, outcomes, strict=True)]
 
-    def _generate(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """(N, H, W, 3) float32. The batch is padded to its usual size: another shape would round
-        differently, and an image must not depend on how many neighbours it has."""
-        padded = [*prompts, *[prompts[-1]] * (self._settings.unit_size - len(prompts))]
-        images = self._model.generate(
-            [prompt.text for prompt in padded],
-            [prompt.seed for prompt in padded],
-            self._settings.steps,
-            self._settings.guidance_scale,
+    def _batches(
+        self, generate: Callable[[list[str], list[int]], list[Picture]], size: int
+    ) -> ShapedBatches[Prompt, Picture]:
+        return ShapedBatches(
+            lambda prompts: generate(
+                [prompt.text for prompt in prompts], [prompt.seed for prompt in prompts]
+            ),
+            size,
+            "generation_failed",
+            lambda prompt: prompt.candidate_id,
         )
-        return images[: len(prompts)]
 
-    def _outcome(self, candidate: Candidate, image: np.ndarray) -> Candidate:
-        made = replace(candidate, model=self._model_name)
-        if not np.isfinite(image).all():
-            return replace(made, status="rejected", reason="nan_image")
-        pixels = np.rint(image * 255).astype(np.uint8)
-        reason = None
-        if pixels.max() < _BLACK_BELOW:
-            reason = "black_image"
-        elif int(pixels.max()) - int(pixels.min()) < _CONSTANT_BELOW:
-            reason = "constant_image"
-        return replace(made, image=pixels, status="rejected" if reason else "ok", reason=reason)
+    def _made(self, candidate: Candidate, outcome: Outcome[Picture]) -> Candidate:
+        made = replace(candidate, degraded_shape=outcome.degraded)
+        if outcome.failure is not None:
+            failure = outcome.failure
+            return replace(made, status="rejected", reason=failure.reason, transient=failure.transient)
+        picture = outcome.value
+        reason = _defect(picture)
+        image = picture.pixels if picture.finite else None
+        status = "rejected" if reason else "ok"
+        return replace(made, model=self._model_name, image=image, status=status, reason=reason)
+
+
+def _defect(picture: Picture) -> str | None:
+    """Why the image is of no use, if it is."""
+    if not picture.finite:
+        return "nan_image"
+    if picture.flagged:
+        return "unsafe_image"
+    brightest, darkest = int(picture.pixels.max()), int(picture.pixels.min())
+    if brightest < _BLACK_BELOW:
+        return "black_image"
+    return "constant_image" if brightest - darkest < _CONSTANT_BELOW else None
+
+
+def _broke_down(outcome: Outcome[Picture]) -> bool:
+    """In a way that more precision may cure; a safety checker's verdict is not."""
+    return outcome.value is not None and _defect(outcome.value) not in (None, "unsafe_image")

@@ -1,0 +1,41 @@
+"""On two real nodes: a folder that all see, and one that only this process sees."""
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.pipelines import nodes
+from xpaste_ray.storage import locate
+
+
+@pytest.fixture(scope="module")
+def two_nodes():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_shared_folder_is_fine_and_left_as_it_was(two_nodes, tmp_path):
+    nodes.check_shared(locate(tmp_path), "--out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_a_node_does_not_see_is_refused(two_nodes, tmp_path, monkeypatch):
+    """The node looks elsewhere, as where a disk is not mounted."""
+
+    def elsewhere(probe, read=nodes._read):
+        return read(locate(f"/not/mounted/{probe.name}"))
+
+    monkeypatch.setattr(nodes, "_read", elsewhere)
+    with pytest.raises(ConfigError, match=r"--out .*2 of 2 nodes do not see .*no such file.*s3://"):
+        nodes.check_shared(locate(tmp_path), "--out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_node_answers_by_itself(two_nodes):
+    answers = nodes.on_every_node(lambda: ray.get_runtime_context().get_node_id())
+    assert len(set(answers.values())) == 2
