@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from prompt_runs import stand_in_run
-from tests import standins
 
+from tests import standins
 from xpaste_ray.config import StageResources
 from xpaste_ray.pipelines.pool import run_units
 from xpaste_ray.pipelines.units import OpenPrompts
@@ -25,7 +25,11 @@ def measure_backlog(root: Path) -> dict[str, Any]:
 
     run = stand_in_run(root, UNITS * 16)
     ray.init(
-        address="local", num_cpus=4, object_store_memory=BOUND_BYTES, include_dashboard=False, log_to_driver=False
+        address="local",
+        num_cpus=4,
+        object_store_memory=BOUND_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
     )
     over = threading.Event()
     samples: list[tuple[int, int]] = []
@@ -59,5 +63,7 @@ def _store_bytes() -> tuple[int, int]:
     from ray._private.internal_api import node_stats
 
     (node,) = ray.nodes()
-    stats = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"], include_memory_info=False).store_stats
+    stats = node_stats(
+        node["NodeManagerAddress"], node["NodeManagerPort"], include_memory_info=False
+    ).store_stats
     return stats.object_store_bytes_used, stats.spilled_bytes_total

@@ -3,24 +3,26 @@
 Images are 8 px and stand-ins take no time: what is measured grows with the number of units.
 """
 
+import _thread
 import os
 import resource
-import shutil
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from prompt_runs import CATEGORIES, stand_in_inputs, stand_in_run
-from tests import standins
 
+from tests import standins
 from xpaste_ray.config import PoolSettings, StageResources, load
 from xpaste_ray.errors import RunError, XPasteError
 from xpaste_ray.pipelines.pool import PoolJob, StageCode, run_units
 from xpaste_ray.pipelines.steps import plan_steps
-from xpaste_ray.pipelines.units import OpenPrompts, unit_ids, write_units
+from xpaste_ray.pipelines.units import OpenPrompts, unit_ids
 from xpaste_ray.records import SCORES, Candidate
 from xpaste_ray.runs import open_run, remove_leftovers
 from xpaste_ray.selection import select
@@ -38,44 +40,46 @@ def watch_driver(root: Path, prompts: int, limit_s: float) -> dict[str, Any]:
     from xpaste_ray.pipelines.ray_profile import configure_data, start_ray
 
     run = stand_in_run(root, prompts)
-    samples: list[tuple[float, int, int]] = []
-    one = StageResources(actors=1)
+    samples: list[tuple[int, int]] = []
+    over = threading.Event()
     start_ray(2.0)
+    configure_data(lambda *_: None)
+    rows = range(len(unit_ids(run)))
+    plan = dict.fromkeys(("source", "segment", "score"), StageResources(actors=1))
+    code = standins.code(source={"side_px": _SIDE_PX})
     began = time.perf_counter()
 
-    def listen(stage: str, done: int) -> None:
-        now = time.perf_counter() - began
-        if stage == "score" and done and (not samples or now > samples[-1][0] + _SAMPLE_EVERY_S):
-            samples.append((now, done, resident_bytes()))
-            if now > limit_s:
-                raise TimeoutError
+    def watch() -> None:
+        while not over.wait(_SAMPLE_EVERY_S):
+            if done := len(run.unit_sizes()):
+                samples.append((done, resident_bytes()))
+            if time.perf_counter() - began > limit_s:
+                _thread.interrupt_main()
+                return
 
-    configure_data(listen)
-    units = unit_ids(run)
-    plan = dict.fromkeys(("source", "segment", "score"), one)
-    code = standins.code(source={"side_px": _SIDE_PX})
-    try:
-        run_units(run, range(len(units)), plan, code, OpenPrompts(run, "stand-in"), "benchmark")
-        samples.append((time.perf_counter() - began, len(units), resident_bytes()))
-    except TimeoutError:
-        pass
-    finally:
-        ray.shutdown()
-    seconds, done, _ = samples[-1]
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with suppress(KeyboardInterrupt):
+        run_units(run, rows, plan, code, OpenPrompts(run, "stand-in"), "benchmark")
+    seconds = time.perf_counter() - began
+    over.set()
+    watcher.join()
+    samples.append((len(run.unit_sizes()), resident_bytes()))
+    ray.shutdown()
     return {
         "prompts": prompts,
-        "units": len(units),
-        "units_done": done,
-        "units_per_s": done / seconds,
+        "units": len(rows),
+        "units_done": samples[-1][0],
+        "units_per_s": samples[-1][0] / seconds,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _MIB,
         "mib_per_1000_units": growth(samples[len(samples) // 4 :]) * 1000 / _MIB,
-        "resident": [{"units": n, "mib": round(size / _MIB, 1)} for _, n, size in samples],
+        "resident": [{"units": done, "mib": round(size / _MIB, 1)} for done, size in samples],
     }
 
 
-def growth(samples: Sequence[tuple[float, int, int]]) -> float:
+def growth(samples: Sequence[tuple[int, int]]) -> float:
     """Bytes a unit: the slope of the straight line that fits best."""
-    _, units, size = np.array(samples, float).T
+    units, size = np.array(samples, float).T
     return float(np.polyfit(units, size, 1)[0]) if len(samples) > 1 else 0.0
 
 
@@ -113,9 +117,9 @@ def fabricate(root: Path, prompts: int, done: float) -> None:
     candidates = standins.Score()(standins.Segment()(standins.Source(side_px=_SIDE_PX)([_candidate(run)])))
     write_unit(run, 0, 0, candidates, plan_steps(inputs)["score"].fingerprint)
     for name in others:
-        path = run.unit_file(name)
+        path = run.unit_file(name).path
         path.parent.mkdir(exist_ok=True)
-        path.hardlink_to(run.unit_file(first))
+        path.hardlink_to(run.unit_file(first).path)
 
 
 def _candidate(run: Any) -> Candidate:

@@ -5,7 +5,7 @@ from pathlib import Path
 from xpaste_ray.categories import lvis_categories
 from xpaste_ray.config import PoolSettings, load
 from xpaste_ray.pipelines.steps import Inputs
-from xpaste_ray.pipelines.units import unit_ids, write_units
+from xpaste_ray.pipelines.units import write_units
 from xpaste_ray.runs import RunDir
 
 UNIT_SIZE = 16

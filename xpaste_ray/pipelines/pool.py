@@ -172,8 +172,8 @@ def run_units(
     """
     import ray.data
 
-    from xpaste_ray.pipelines.ray_profile import WRITE_TASK_ARGS, RemoteLedger, actor_stage
-    from xpaste_ray.pipelines.sink import UnitFileSink
+    from xpaste_ray.pipelines.ray_profile import RemoteLedger, actor_stage, run_to_end, task_stage
+    from xpaste_ray.pipelines.sink import write
 
     ledger = RemoteLedger({name: resources.actors for name, resources in plan.items()})
     dataset = ray.data.from_arrow(group_blocks(rows))
@@ -181,8 +181,9 @@ def run_units(
         kwargs = {"name": name, "stage": code[name].target, "stage_kwargs": dict(code[name].kwargs),
                   "attempts": ledger, "opener": None if number else opener}  # fmt: skip
         dataset = actor_stage(dataset, name, StageActor, resources, kwargs)
+    dataset = task_stage(dataset, write, {"run": run, "recipe": recipe, "attempts": ledger})
     try:
-        dataset.write_datasink(UnitFileSink(run, recipe, ledger), ray_remote_args=WRITE_TASK_ARGS)
+        run_to_end(dataset)
     except Exception as error:
         failure = ledger.state().failure
         if failure:

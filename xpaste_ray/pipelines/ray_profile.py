@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data._internal.execution.operators.map_operator import MapOperator
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -106,7 +107,7 @@ def configure_data(listener: StageListener) -> None:
     context.target_max_block_size = 1  # a row a block: units are large, and none waits for another
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.actor_init_retry_on_errors = False  # a model that does not load is an error at once
-    context.custom_execution_callback_classes = [_ProgressCallback]
+    context.custom_execution_callback_classes = [_ForgetBlocks, _ProgressCallback]
     _ProgressCallback.listener = listener
     for name in ("ray.data", "ray.data._internal"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -133,7 +134,33 @@ def actor_stage(
         )
 
 
-WRITE_TASK_ARGS: dict[str, Any] = {"num_cpus": TASK_CPUS}
+def task_stage(dataset: Dataset, function: Callable[..., Any], kwargs: dict[str, Any]) -> Dataset:
+    """A function of a block, as Arrow, in tasks; the operator's name is the function's."""
+    return dataset.map_batches(
+        function, fn_kwargs=kwargs, batch_size=None, batch_format="pyarrow", num_cpus=TASK_CPUS
+    )
+
+
+def run_to_end(dataset: Dataset) -> None:
+    """Run it for what its stages do. Each block is let go as it comes, where Ray's own writers keep one of
+    every task until the end: the driver's memory must not grow with the work."""
+    for _ in dataset.iter_internal_ref_bundles():
+        pass
+
+
+class _ForgetBlocks:
+    """Drops the statistics that Ray keeps of every block, some kB each, until the end: nobody reads them."""
+
+    def before_execution_starts(self, executor: Any) -> None: ...
+
+    def on_execution_step(self, executor: Any) -> None:
+        for operator in executor._topology:
+            if isinstance(operator, MapOperator):
+                operator._output_blocks_stats.clear()
+
+    def after_execution_succeeds(self, executor: Any) -> None: ...
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None: ...
 
 
 class _ProgressCallback:
