@@ -179,6 +179,7 @@ def fabricated_scores(candidates: int) -> pa.Table:
         "index": index,
         "candidate_status": np.where(rejected, "rejected", "ok"),
         "candidate_reason": pa.array(np.full(candidates, "black_image"), mask=~rejected),
+        "transient": np.zeros(candidates, bool),
         "method": pa.array(np.full(candidates, "stand-in"), mask=rejected),
         "ordinal": pa.array(np.zeros(candidates, np.int32), mask=rejected),
         "status": pa.array(np.full(candidates, "ok"), mask=rejected),

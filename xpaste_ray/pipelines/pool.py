@@ -1,12 +1,12 @@
 """The pool pipeline: units -> source -> segment -> score -> unit files, then select and seal."""
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xpaste_ray.errors import RunError, SchemaError
 from xpaste_ray.fingerprints import fingerprint, hash_bytes
@@ -209,10 +209,9 @@ def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap
         folder,
         shard_map,
     )
-    rejects = selection.rejects.to_pylist() + [
-        dict(zip(REJECTS.names, rejection, strict=True)) for rejection in unusable
-    ]
-    write_parquet(run.rejects, pa.Table.from_pylist(rejects, schema=REJECTS))
+    later = [dict(zip(REJECTS.names, rejection, strict=True)) for rejection in unusable]
+    rejects = pa.concat_tables([selection.rejects, pa.Table.from_pylist(later, schema=REJECTS)])
+    write_parquet(run.rejects, rejects)
     pointer = {
         "current": folder.relative_to(run.root).as_posix(),
         "manifest_checksum": hash_bytes((folder / MANIFEST).read_bytes()),
@@ -222,13 +221,15 @@ def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap
     return _counts(rejects, made, kept=len(open_pool(folder)))
 
 
-def _counts(rejects: Sequence[dict[str, str]], made: dict[str, int], kept: int) -> dict[str, object]:
+def _counts(rejects: pa.Table, made: dict[str, int], kept: int) -> dict[str, object]:
     """Made, kept and rejected by reason. An instance is one proposal of one candidate, so both keep
     as many. SchemaError if they do not balance: something was lost."""
     counts: dict[str, object] = {}
     for kind, total in made.items():
-        reasons = Counter(row["reason"] for row in rejects if row["kind"] == kind)
-        if kept + reasons.total() != total:
-            raise SchemaError(f"{kind}s: {kept} kept + {reasons.total()} rejected is not {total} made")
+        found = pc.value_counts(rejects.filter(pc.equal(rejects["kind"], kind))["reason"])
+        reasons = {one["values"]: one["counts"] for one in found.to_pylist()}
+        rejected = sum(reasons.values())
+        if kept + rejected != total:
+            raise SchemaError(f"{kind}s: {kept} kept + {rejected} rejected is not {total} made")
         counts[f"{kind}s"] = {"made": total, "kept": kept, "rejected": dict(sorted(reasons.items()))}
     return counts
