@@ -170,13 +170,11 @@ def run_units(
 
     Ray must be running and its data context configured. RunError if the run cannot go on.
     """
-    import ray.data
-
-    from xpaste_ray.pipelines.ray_profile import RemoteLedger, actor_stage, run_to_end, task_stage
+    from xpaste_ray.pipelines.ray_profile import RemoteLedger, actor_stage, dataset_of, run_to_end, task_stage
     from xpaste_ray.pipelines.sink import write
 
     ledger = RemoteLedger({name: resources.actors for name, resources in plan.items()})
-    dataset = ray.data.from_arrow(group_blocks(rows))
+    dataset = dataset_of(group_blocks(rows))
     for number, (name, resources) in enumerate(plan.items()):
         kwargs = {"name": name, "stage": code[name].target, "stage_kwargs": dict(code[name].kwargs),
                   "attempts": ledger, "opener": None if number else opener}  # fmt: skip

@@ -9,11 +9,12 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, DataContext, Dataset, from_blocks
 from ray.data._internal.execution.operators.map_operator import MapOperator
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -111,6 +112,11 @@ def configure_data(listener: StageListener) -> None:
     _ProgressCallback.listener = listener
     for name in ("ray.data", "ray.data._internal"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def dataset_of(blocks: Sequence[pa.Table]) -> Dataset:
+    """A block each. `from_arrow` would run a task for every one, in seconds, and keep some 40 kB of it."""
+    return from_blocks(list(blocks))
 
 
 def actor_stage(
