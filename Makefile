@@ -34,6 +34,7 @@ bench: setup
 	$(BIN)/python benchmarks/embedded_models.py
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/compose.py
+	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/tables.py
 
 lock:

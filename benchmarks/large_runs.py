@@ -4,6 +4,7 @@ Images are 8 px and stand-ins take no time: what is measured grows with the numb
 """
 
 import _thread
+import logging
 import os
 import resource
 import threading
@@ -132,6 +133,7 @@ def seconds_to_work(root: Path, prompts: int, began: float) -> float:
     """From `began` (the clock's seconds) until the first stage begins a unit of the fabricated run."""
     import ray
 
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)  # of the end that is meant
     note = root / "began.txt"
     code = {**standins.code(), "source": StageCode(f"{__name__}:Stop", {"note": note})}
     inputs = stand_in_inputs(prompts)
