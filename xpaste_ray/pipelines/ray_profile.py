@@ -34,7 +34,7 @@ _ACCELERATOR = "accelerator_type:"  # Ray's prefix of the resource that names a 
 _OBJECT_STORE_BYTES = 1024**3
 _NO_PROGRESS_TIMEOUT_S = 1800  # a large model may take this long to load from a slow disk
 
-_TASK_RETRIES = 10  # of a task whose process dies; else Ray starts it again for ever
+_TASK_RETRIES = 5  # of a task whose process dies; else Ray starts it again for ever
 
 _POLL_S = 1.0
 _LAST_WORD_S = 2.0  # for the ledger, when all is done

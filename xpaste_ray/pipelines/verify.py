@@ -16,7 +16,6 @@ from xpaste_ray.fingerprints import hash_bytes, hash_stream
 from xpaste_ray.pipelines.job import Progress
 from xpaste_ray.pipelines.pool import count_outcomes
 from xpaste_ray.pipelines.scores import score_tables, scores_recipe
-from xpaste_ray.pool import open_pool
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.records import SCORES, unit_id
 from xpaste_ray.runs import RunDir, made_by, open_parquet, read_json
@@ -127,13 +126,22 @@ def _check_tables(run: RunDir, asked: int, steps: dict[str, Any]) -> list[Findin
     if not pa.concat_tables([SCORES.empty_table(), *expected]).equals(scores):
         return [Finding(run.scores, "not what the unit files say", hidden=True)]
     made = {"candidate": asked, "proposal": scores.num_rows - scores["method"].null_count}
+    kept = _instances(run)
     try:
-        count_outcomes(rejects, made, kept=len(open_pool(run.root)))
-    except ConfigError:
-        pass  # no pool, which the check of the pool tells
+        if kept is not None:
+            count_outcomes(rejects, made, kept)
     except SchemaError as error:
         return [Finding(run.rejects, str(error), hidden=True)]
     return []
+
+
+def _instances(run: RunDir) -> int | None:
+    """How many the current pool says it has; None if it does not, which the check of the pool tells."""
+    try:
+        told: int = read_json(run.root / read_json(run.pool_json)["current"] / MANIFEST)["instances"]
+    except (ConfigError, FileNotFoundError, KeyError):
+        return None
+    return told
 
 
 def _check_sealed(run: RunDir) -> list[Finding]:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from tests.pipelines.faults.driver import Job
 from tests.pipelines.faults.harness import assert_same_run, images_run, run, unit_files
 from xpaste_ray import cli
+from xpaste_ray.storage import locate
 
 
 @pytest.fixture
@@ -103,6 +104,19 @@ def test_changed_bytes_that_a_build_does_not_see_are_repaired(reference, copy):
     run(Job(copy))
     assert_same_run(copy, reference)
     assert _verify(copy)[0] == 0
+
+
+def test_run_in_an_object_store_is_verified_there(s3, reference, copy):
+    """Nothing of it is copied to this machine first."""
+    _flip(_shard(copy))
+    unit_files(copy)[3].unlink()
+    run_dir = locate(s3()) / "run"
+    for path in (path for path in copy.rglob("*") if path.is_file()):
+        (run_dir / path.relative_to(copy).as_posix()).upload(path)
+    code, lines = _verify(run_dir)
+    assert code == 1 and len(lines) == 2
+    assert lines[0].startswith("candidates/00001/unit-00001.parquet: missing")
+    assert "shard-00000.arrow: damaged: its checksum is another: verify with --repair" in lines[1]
 
 
 def test_file_that_no_unit_has_is_told(copy):
