@@ -41,7 +41,7 @@ def measure_backlog(root: Path) -> dict[str, Any]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        configure_data(lambda stage, done: None)
+        configure_data()
         plan = {stage: StageResources(actors=1) for stage in ("source", "segment", "score")}
         code = standins.code(source={"side_px": 512}, score={"seconds": SCORE_SECONDS})
         run_units(run, range(UNITS), plan, code, OpenPrompts(run, "stand-in"), "benchmark")

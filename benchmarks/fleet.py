@@ -79,7 +79,7 @@ def run_fleet(run: RunDir, gpus: int, units: int, plan: Plan | None) -> tuple[Pl
         object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False,
     )  # fmt: skip
     try:
-        configure_data(lambda *_: None)
+        configure_data()
         plan = plan or plan_resources(AUTO, COSTS, cluster_nodes())
         opener = OpenPrompts(run, "stand-in")
         run_units(run, range(units), plan, standins.code(**stand_in), opener, "benchmark")

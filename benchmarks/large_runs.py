@@ -44,7 +44,7 @@ def watch_driver(root: Path, prompts: int, limit_s: float) -> dict[str, Any]:
     samples: list[tuple[int, int]] = []
     over = threading.Event()
     start_ray(2.0)
-    configure_data(lambda *_: None)
+    configure_data()
     rows = range(len(unit_ids(run)))
     plan = dict.fromkeys(("source", "segment", "score"), StageResources(actors=1))
     code = standins.code(source={"side_px": _SIDE_PX})

@@ -30,7 +30,7 @@ def pipeline_images_per_s(root: Path) -> float:
     write_units(run, inputs)
     start_ray(cpus_booked(resources))
     try:
-        configure_data(lambda stage, done: None)
+        configure_data()
         plan = {stage: getattr(resources, stage) for stage in MODEL_STAGES}
         code = stage_code(inputs, plan)
         run_units(run, range(UNITS), plan, code, OpenPrompts(run, "diffusion"), "benchmark")
