@@ -154,13 +154,15 @@ class Source(_StandIn):
     def __init__(self, *args: Any, side_px: int = 32, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._side_px = side_px
+        y, x = np.mgrid[:side_px, :side_px] - (side_px - 1) / 2
+        self._from_centre = np.hypot(y, x)
 
     def _make(self, candidate: Candidate) -> Candidate:
         rng = rng_for(candidate.prompt.seed, "stand-in")
         side = self._side_px
-        y, x = np.mgrid[:side, :side] - (side - 1) / 2
-        image = np.full((side, side, 3), 255, np.uint8)
-        image[x * x + y * y <= (side * rng.uniform(0.2, 0.45)) ** 2] = rng.integers(0, 200, 3)
+        in_disc = self._from_centre <= side * rng.uniform(0.2, 0.45)
+        colours = np.array([[255, 255, 255], rng.integers(0, 200, 3)], np.uint8)
+        image = colours.take(in_disc.view(np.uint8), axis=0)
         return replace(candidate, model="stand-in", image=image)
 
 
@@ -197,7 +199,7 @@ class Segment(_StandIn):
     def _make(self, candidate: Candidate) -> Candidate:
         if candidate.status != "ok":
             return candidate
-        mask = np.where((candidate.image < 255).any(axis=2), np.uint8(255), np.uint8(0))
+        mask = np.where(candidate.image[..., 0] < 255, np.uint8(255), np.uint8(0))
         proposal = Proposal("stand-in", 0, mask, area_fraction=float((mask > 128).mean()))
         return replace(candidate, proposals=(proposal,))
 

@@ -230,7 +230,7 @@ def test_overrides_are_yaml_of_version_1_2():
         ("prompts.template=a {name} {colour}", "prompts.template: has the unknown field {colour}"),
         ("resources.source.actors=0", "resources.source.actors: .*greater than or equal to 1, got 0"),
         ("resources.source=many", "resources.source: .*'auto', got 'many'"),
-        ("resources.source.gpus=0.3", "resources.source.gpus: must be .* a whole number of GPUs, got 0.3"),
+        ("resources.source.gpus=0.3", "resources.source.gpus: must be eighths of a GPU .*, got 0.3"),
         ("seed=[", "not a YAML value"),
     ],
 )

@@ -348,8 +348,8 @@ class ComposeSettings(_Section):
 
 def _usable_share(gpus: float) -> float:
     """Shares of a GPU that Ray can pack: other fractions do not add up to a whole card on any node."""
-    if gpus not in (0.125, 0.25, 0.5, 0.75) and gpus != int(gpus):
-        raise ValueError("must be 0.125, 0.25, 0.5, 0.75 or a whole number of GPUs")
+    if gpus != int(gpus) and not (gpus < 1 and (8 * gpus).is_integer()):
+        raise ValueError("must be eighths of a GPU (0.125, 0.25, 0.5, ...) or a whole number of them")
     return gpus
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xpaste_ray.errors import SchemaError
 
@@ -87,6 +88,13 @@ def unit_id(round_number: int, number: int) -> str:
 def instance_id(candidate_id: str, method: str, ordinal: int) -> str:
     """An instance is one proposal of one candidate."""
     return f"{candidate_id}-{method}-{ordinal}"
+
+
+def instance_ids(
+    candidate_ids: pa.ChunkedArray, methods: pa.ChunkedArray, ordinals: pa.ChunkedArray
+) -> pa.ChunkedArray:
+    """`instance_id` of whole columns; null where a method is."""
+    return pc.binary_join_element_wise(candidate_ids, methods, ordinals.cast(pa.string()), "-")
 
 
 # --- Arrow schemas -------------------------------------------------------------------------------

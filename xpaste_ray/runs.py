@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,12 +174,14 @@ def write_parquet(file: Path | Location, table: pa.Table, recipe: str = "") -> N
 
 @contextmanager
 def whole_parquet(file: Location, schema: pa.Schema, recipe: str) -> Iterator[pq.ParquetWriter]:
-    """A Parquet file that is written row group by row group, and appears when all of it is there."""
-    sink = pa.BufferOutputStream()
+    """A Parquet file that is written row group by row group, and appears when all of it is there. Until then
+    it grows on the local disk: in memory, that of a million prompts would add a third to the driver's."""
     schema = schema.with_metadata({_RECIPE: recipe.encode()})
-    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
-        yield writer
-    file.write_whole(sink.getvalue().to_pybytes())
+    with tempfile.TemporaryDirectory(prefix="xpaste-") as folder:
+        growing = Path(folder) / "growing.parquet"
+        with pq.ParquetWriter(growing, schema, compression="zstd", write_page_checksum=True) as writer:
+            yield writer
+        file.upload(growing)
 
 
 def open_parquet(file: Location) -> pq.ParquetFile:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xpaste_ray.config import SelectSettings
-from xpaste_ray.records import REJECTS, SCORES, check_schema, instance_id
+from xpaste_ray.records import REJECTS, SCORES, check_schema, instance_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Selection:
 
 
 def select(scores: pa.Table, rule: SelectSettings) -> Selection:
-    """Decide every proposal and every candidate of a `SCORES` table.
+    """Decide every proposal and every candidate of a `SCORES` table, whole columns at a time.
 
     One proposal of a candidate is kept at most. For both kinds kept + rejected = made.
     """
@@ -35,42 +35,30 @@ def select(scores: pa.Table, rule: SelectSettings) -> Selection:
     scores = scores.sort_by(
         [(name, "ascending") for name in ("category_id", "index", "candidate_id", "method", "ordinal")]
     )
-    logits = scores["clip_logit"].to_numpy(zero_copy_only=False).astype(np.float64)
+    logits = scores["clip_logit"].to_numpy().astype(np.float64)
     usable = pc.equal(scores["status"], "ok").fill_null(False).to_numpy() & np.isfinite(logits)
     logits = np.where(usable, logits, -np.inf)
-    best = _is_best(scores["candidate_id"].to_pylist(), logits)
+    best = _is_best(scores["candidate_id"], logits)
     reasons = _reasons(scores, logits, best, rule)
-    kept = scores.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
+    kept = scores.filter(pc.is_null(reasons))
     proposals = pc.sum(pc.is_valid(scores["method"])).as_py() or 0
     return Selection(kept, _rejects(scores, reasons, best), int(best.sum()), proposals)
 
 
-def _reasons(
-    scores: pa.Table, logits: np.ndarray, best: np.ndarray, rule: SelectSettings
-) -> list[str | None]:
-    """Why each row is not kept, or None. `logits` is -inf where a row has no usable score."""
-    areas = scores["area_fraction"].to_numpy(zero_copy_only=False).astype(np.float64)
+def _reasons(scores: pa.Table, logits: np.ndarray, best: np.ndarray, rule: SelectSettings) -> pa.ChunkedArray:
+    """Why each row is not kept, or null. `logits` is -inf where a row has no usable score: its reason is
+    the one that it brought along, or "no_score"."""
+    areas = scores["area_fraction"].to_numpy().astype(np.float64)
     bar = _bars(scores["category_id"].to_numpy(), logits, rule)
-    reasons = _own_reasons(scores)
-    for row in np.flatnonzero(np.isfinite(logits)):
-        if not best[row]:
-            reasons[row] = "not_best_proposal"
-        elif logits[row] < bar[row]:
-            reasons[row] = "low_clip_logit"
-        elif areas[row] < rule.min_area_fraction:
-            reasons[row] = "area_too_small"
-        elif areas[row] > rule.max_area_fraction:
-            reasons[row] = "area_too_large"
-        else:
-            reasons[row] = None
-    return reasons
-
-
-def _own_reasons(scores: pa.Table) -> list[str | None]:
-    """The reason that the row brought along; "no_score" for an unscored row without one."""
+    tests = {  # the first that holds is the reason
+        "not_best_proposal": ~best,
+        "low_clip_logit": logits < bar,
+        "area_too_small": areas < rule.min_area_fraction,
+        "area_too_large": areas > rule.max_area_fraction,
+    }
+    decided = pc.case_when(pc.make_struct(*map(pa.array, tests.values())), *map(pa.scalar, tests))
     own = pc.coalesce(scores["reason"], scores["candidate_reason"], pa.scalar("no_score"))
-    reasons: list[str | None] = own.to_pylist()
-    return reasons
+    return pc.if_else(pa.chunked_array([np.isfinite(logits)]), decided, own)
 
 
 def _bars(category_ids: np.ndarray, logits: np.ndarray, rule: SelectSettings) -> np.ndarray:
@@ -82,28 +70,28 @@ def _bars(category_ids: np.ndarray, logits: np.ndarray, rule: SelectSettings) ->
     return bar
 
 
-def _is_best(candidate_ids: list[str], logits: np.ndarray) -> np.ndarray:
+def _is_best(candidate_ids: pa.ChunkedArray, logits: np.ndarray) -> np.ndarray:
     """Whether a row holds the highest logit of its candidate; the first of equals, in row order."""
-    winner: dict[str, int] = {}
-    for row, candidate in enumerate(candidate_ids):
-        if candidate not in winner or logits[row] > logits[winner[candidate]]:
-            winner[candidate] = row
-    best = np.zeros(len(candidate_ids), bool)
-    best[list(winner.values())] = True
+    group = candidate_ids.combine_chunks().dictionary_encode().indices.to_numpy()
+    order = np.lexsort((-logits, group))  # stable: equals stay in row order
+    _, first = np.unique(group[order], return_index=True)
+    best = np.zeros(len(group), bool)
+    best[order[first]] = True
     return best
 
 
-def _rejects(scores: pa.Table, reasons: list[str | None], best: np.ndarray) -> pa.Table:
-    """Rows of `REJECTS`: proposals with their own reason, candidates with that of their best row."""
-    rows: list[tuple[str, str, str, str]] = []
-    columns = (scores[name].to_pylist() for name in ("candidate_id", "category", "method", "ordinal"))
-    for candidate, category, method, ordinal, reason, is_best in zip(*columns, reasons, best, strict=True):
-        if reason is None:
-            continue
-        if method is not None:
-            rows.append(("proposal", instance_id(candidate, method, ordinal), category, reason))
-        if is_best:
-            rows.append(("candidate", candidate, category, reason))
-    columns_of_rejects = list(zip(*rows, strict=True)) if rows else [()] * len(REJECTS)
-    arrays = [pa.array(list(column), pa.string()) for column in columns_of_rejects]
-    return pa.Table.from_arrays(arrays, schema=REJECTS)
+def _rejects(scores: pa.Table, reasons: pa.ChunkedArray, best: np.ndarray) -> pa.Table:
+    """Rows of `REJECTS`: proposals with their own reason, each followed by its candidate, with that of the
+    candidate's best row."""
+    rejected = pc.is_valid(reasons).to_numpy()
+    proposals = np.flatnonzero(rejected & pc.is_valid(scores["method"]).to_numpy())
+    candidates = np.flatnonzero(rejected & best)
+
+    def part(kind: str, ids: pa.ChunkedArray, rows: np.ndarray) -> pa.Table:
+        columns = [pa.repeat(kind, len(rows)), *(c.take(rows) for c in (ids, scores["category"], reasons))]
+        return pa.table(columns, schema=REJECTS)
+
+    ids = instance_ids(scores["candidate_id"], scores["method"], scores["ordinal"])
+    both = [part("proposal", ids, proposals), part("candidate", scores["candidate_id"], candidates)]
+    order = np.argsort(np.concatenate([proposals, candidates]), kind="stable")
+    return pa.concat_tables(both).take(order)

@@ -100,7 +100,7 @@ def test_plan_is_told_and_nothing_is_written(tmp_path):
 
 
 def test_what_the_cluster_can_never_hold_is_refused_at_once(tmp_path):
-    with pytest.raises(ConfigError, match=r"resources.source: 3 actors with 1 GPUs .*no GPUs"):
+    with pytest.raises(ConfigError, match=r"resources.source: 3 actors with 1 GPUs .*3 of them find no room"):
         plan_pool(
             _settings("resources.source={actors: 3, gpus: 1}"),
             tmp_path / "run",

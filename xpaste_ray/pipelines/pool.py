@@ -1,13 +1,13 @@
 """The pool pipeline: units -> source -> segment -> score -> unit files, then select and seal."""
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xpaste_ray.config import StageResources
 from xpaste_ray.errors import RunError, SchemaError
@@ -40,7 +40,7 @@ from xpaste_ray.pool import (
     seal_serially,
 )
 from xpaste_ray.pool.layout import MANIFEST
-from xpaste_ray.records import REJECTS, instance_id, unit_id
+from xpaste_ray.records import REJECTS, unit_id
 from xpaste_ray.runs import (
     RunDir,
     json_bytes,
@@ -250,22 +250,28 @@ def run_units(
     Returns what the ledger counted. Ray must be running and its data context configured. RunError if the
     run cannot go on.
     """
-    import ray.data
-
-    from xpaste_ray.pipelines.ray_profile import WRITE_TASK_ARGS, RemoteLedger, actor_stage, listen
-    from xpaste_ray.pipelines.sink import UnitFileSink
+    from xpaste_ray.pipelines.ray_profile import (
+        RemoteLedger,
+        actor_stage,
+        dataset_of,
+        listen,
+        run_to_end,
+        task_stage,
+    )
+    from xpaste_ray.pipelines.sink import write
     from xpaste_ray.pipelines.watch import Watch
 
     ledger = RemoteLedger({name: resources.actors for name, resources in plan.items()})
-    dataset = ray.data.from_arrow(group_blocks(rows))
+    dataset = dataset_of(group_blocks(rows))
     for number, (name, resources) in enumerate(plan.items()):
         kwargs = {"name": name, "stage": code[name].target, "stage_kwargs": dict(code[name].kwargs),
                   "attempts": ledger, "opener": None if number else opener,
                   "recorder": RayRecorder()}  # fmt: skip
         dataset = actor_stage(dataset, name, StageActor, resources, kwargs)
+    dataset = task_stage(dataset, write, {"run": run, "recipe": recipe, "attempts": ledger})
     listen(Watch(progress, plan).tell if progress else None, ledger)
     try:
-        dataset.write_datasink(UnitFileSink(run, recipe, ledger), ray_remote_args=WRITE_TASK_ARGS)
+        run_to_end(dataset)
     except Exception as error:
         raise RunError(_why(ledger, error)) from error
     finally:
@@ -307,10 +313,9 @@ def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap
         folder,
         shard_map,
     )
-    rejects = selection.rejects.to_pylist() + [
-        dict(zip(REJECTS.names, rejection, strict=True)) for rejection in unusable
-    ]
-    write_parquet(run.rejects, pa.Table.from_pylist(rejects, schema=REJECTS), step.fingerprint)
+    later = [dict(zip(REJECTS.names, rejection, strict=True)) for rejection in unusable]
+    rejects = pa.concat_tables([selection.rejects, pa.Table.from_pylist(later, schema=REJECTS)])
+    write_parquet(run.rejects, rejects, step.fingerprint)
     write_json(run.pool_json, _pointer(run, folder))
     made = {"candidate": selection.candidates, "proposal": selection.proposals}
     return count_outcomes(rejects, made, kept=len(open_pool(folder)))
@@ -318,19 +323,24 @@ def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap
 
 def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
     """How many of the pool's instances come from these units."""
-    places = zip(scores["round"].to_pylist(), scores["unit"].to_pylist(), strict=True)
-    own = scores.filter(pa.array([unit_id(*place) in units for place in places], pa.bool_()))
-    names = zip(*(own[name].to_pylist() for name in ("candidate_id", "method", "ordinal")), strict=True)
-    return len({instance_id(*name) for name in names} & set(pool.instance_ids))
+    places = scores.group_by(["round", "unit"]).aggregate([])
+    pairs = zip(places["round"].to_pylist(), places["unit"].to_pylist(), strict=True)
+    own_places = places.filter(pa.array([unit_id(*pair) in units for pair in pairs], pa.bool_()))
+    own = scores.join(own_places, ["round", "unit"], join_type="left semi")
+    ordinals = own["ordinal"].cast(pa.string())
+    names = pc.binary_join_element_wise(own["candidate_id"], own["method"], ordinals, "-")
+    return int(pc.sum(pc.is_in(names, pa.array(pool.instance_ids, pa.string()))).as_py() or 0)
 
 
-def count_outcomes(rejects: Sequence[dict[str, str]], made: dict[str, int], kept: int) -> dict[str, object]:
+def count_outcomes(rejects: pa.Table, made: dict[str, int], kept: int) -> dict[str, object]:
     """Made, kept and rejected by reason. An instance is one proposal of one candidate, so both keep
     as many. SchemaError if they do not balance: something was lost."""
     counts: dict[str, object] = {}
     for kind, total in made.items():
-        reasons = Counter(row["reason"] for row in rejects if row["kind"] == kind)
-        if kept + reasons.total() != total:
-            raise SchemaError(f"{kind}s: {kept} kept + {reasons.total()} rejected is not {total} made")
+        found = pc.value_counts(rejects.filter(pc.equal(rejects["kind"], kind))["reason"])
+        reasons = {one["values"]: one["counts"] for one in found.to_pylist()}
+        rejected = sum(reasons.values())
+        if kept + rejected != total:
+            raise SchemaError(f"{kind}s: {kept} kept + {rejected} rejected is not {total} made")
         counts[f"{kind}s"] = {"made": total, "kept": kept, "rejected": dict(sorted(reasons.items()))}
     return counts

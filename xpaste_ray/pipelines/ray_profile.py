@@ -11,12 +11,14 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, DataContext, Dataset, from_blocks
+from ray.data._internal.execution.operators.map_operator import MapOperator
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -31,6 +33,8 @@ _ACCELERATOR = "accelerator_type:"  # Ray's prefix of the resource that names a 
 
 _OBJECT_STORE_BYTES = 1024**3
 _NO_PROGRESS_TIMEOUT_S = 1800  # a large model may take this long to load from a slow disk
+
+_TASK_RETRIES = 5  # of a task whose process dies; else Ray starts it again for ever
 
 _POLL_S = 1.0
 _LAST_WORD_S = 2.0  # for the ledger, when all is done
@@ -140,7 +144,7 @@ class RemoteLedger:
         ray.get(self._ledger.finish_row.remote(stage, unit, row, done))
 
     def finish(self, stage: str, unit: str, images: int, seconds: float) -> None:
-        self._ledger.finish.remote(stage, unit, images, seconds)  # nothing follows from it: no waiting
+        ray.get(self._ledger.finish.remote(stage, unit, images, seconds))  # totals hold the last unit, too
 
     def fail(self, reason: str) -> None:
         ray.get(self._ledger.fail.remote(reason))
@@ -161,7 +165,7 @@ def configure_data(listener: StageListener | None = None) -> None:
     context.target_max_block_size = 1  # a row a block: units are large, and none waits for another
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.actor_init_retry_on_errors = False  # a model that does not load is an error at once
-    context.custom_execution_callback_classes = [_ProgressCallback]
+    context.custom_execution_callback_classes = [_ForgetBlocks, _ProgressCallback]
     listen(listener)
     for name in ("ray.data", "ray.data._internal"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -173,6 +177,11 @@ def listen(listener: StageListener | None, ledger: RemoteLedger | None = None) -
     """From now on tell `listener`, at most once a second, how the running pipeline does, and end it when
     `ledger` knows that it cannot go on."""
     _ProgressCallback.listener, _ProgressCallback.ledger = listener, ledger
+
+
+def dataset_of(blocks: Sequence[pa.Table]) -> Dataset:
+    """A block each. `from_arrow` would run a task for every one, in seconds, and keep some 40 kB of it."""
+    return from_blocks(list(blocks))
 
 
 def actor_stage(
@@ -196,7 +205,40 @@ def actor_stage(
         )
 
 
-WRITE_TASK_ARGS: dict[str, Any] = {"num_cpus": TASK_CPUS, "max_retries": 5}  # of each; else for ever
+def task_stage(dataset: Dataset, function: Callable[..., Any], kwargs: dict[str, Any]) -> Dataset:
+    """A function of a block, as Arrow, in tasks; the operator's name is the function's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # of the last keyword; see above
+        return dataset.map_batches(
+            function,
+            fn_kwargs=kwargs,
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=TASK_CPUS,
+            max_retries=_TASK_RETRIES,
+        )
+
+
+def run_to_end(dataset: Dataset) -> None:
+    """Run it for what its stages do. Each block is let go as it comes, where Ray's own writers keep one of
+    every task until the end: the driver's memory must not grow with the work."""
+    for _ in dataset.iter_internal_ref_bundles():
+        pass
+
+
+class _ForgetBlocks:
+    """Drops the statistics that Ray keeps of every block, some kB each, until the end: nobody reads them."""
+
+    def before_execution_starts(self, executor: Any) -> None: ...
+
+    def on_execution_step(self, executor: Any) -> None:
+        for operator in executor._topology:
+            if isinstance(operator, MapOperator):
+                operator._output_blocks_stats.clear()
+
+    def after_execution_succeeds(self, executor: Any) -> None: ...
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None: ...
 
 
 class _ProgressCallback:

@@ -5,8 +5,8 @@ Never part of a recipe: it decides how wide a run goes, and no byte of what it m
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from xpaste_ray.config import ResourceSettings, Settings, StageResources
 from xpaste_ray.errors import ConfigError
@@ -89,40 +89,63 @@ def plan_resources(
     for group in groups:
         told = {stage: getattr(settings, stage) for stage in group}
         fixed = {stage: value for stage, value in told.items() if value != "auto"}
-        sized = fixed | _size(fixed, {stage: costs[stage] for stage in group if stage not in fixed}, nodes)
+        sized = _size(fixed, {stage: costs[stage] for stage in group}, nodes)
         check_fits(sized, nodes)
         plan |= sized
-    return {stage: plan[stage] for stage in MODEL_STAGES}
+    return plan
 
 
 def _size(fixed: Plan, costs: Mapping[str, Cost], nodes: Sequence[Node]) -> Plan:
-    """Actors for the stages of `costs` in what the fixed ones leave."""
-    gpus = int(sum(math.floor(node.gpus) for node in nodes) - _total(fixed, "gpus"))
-    cpus = sum(node.cpus for node in nodes) - _total(fixed, "cpus") - SPARE_CPUS
-    on_gpu = [stage for stage, cost in costs.items() if cost.gpu_s is not None and gpus >= 1]
-    plan = _share_gpus({stage: costs[stage].gpu_s or 0.0 for stage in on_gpu}, gpus)
-    rest = {stage: cost.cpu_s for stage, cost in costs.items() if stage not in on_gpu}
-    per_gpu = sum(costs[stage].gpu_s or 0.0 for stage in on_gpu)
-    rate = gpus / per_gpu if on_gpu else math.inf  # images a second: more than the GPUs make is idle
-    return plan | _share_cpus(rest, cpus - _total(plan, "cpus"), rate)
+    """Actors for all stages of `costs`, in its order: the fixed ones, the others in what these leave."""
+    auto = [stage for stage in costs if stage not in fixed]
+    on_gpu = [stage for stage in auto if costs[stage].gpu_s is not None]
+    main = max(costs, key=lambda stage: costs[stage].gpu_s or 0.0)
+    shared = _share_gpus(on_gpu, fixed, main, nodes)
+    rest = {stage: costs[stage].cpu_s for stage in auto if stage not in shared}
+    rate = math.inf  # images a second: more than the GPUs make is idle
+    if shared:
+        rate = shared[on_gpu[0]].actors / sum(costs[stage].gpu_s or 0.0 for stage in on_gpu)
+    cpus = sum(node.cpus for node in nodes) - SPARE_CPUS - _total_cpus(fixed | shared)
+    return _in_order(costs, fixed | shared | _share_cpus(rest, cpus, rate))
 
 
-def _total(plan: Plan, resource: str) -> float:
-    return sum(stage.actors * float(getattr(stage, resource)) for stage in plan.values())
+def _in_order(stages: Iterable[str], plan: Plan) -> Plan:
+    return {stage: plan[stage] for stage in stages if stage in plan}
 
 
-def _share_gpus(seconds: Mapping[str, float], gpus: int) -> Plan:
-    """One actor of every stage on every GPU.
+def _total_cpus(plan: Plan) -> float:
+    return sum(stage.actors * stage.cpus for stage in plan.values())
 
-    The stages take a card in turn, so all cards are equally busy whatever their costs; the costliest one
-    books more than half of a card, else Ray would put two of it on one.
+
+# How the stages that share a card divide it, by the room on it and by their number. Each books more than
+# half of what those before it leave, as far as eighths allow, and Ray starts them in this order: so each
+# card gets one actor of each. With less, Ray would put two of a stage on one card and none on another.
+_SHARES = (
+    ((1.0,), (0.75, 0.25), (0.625, 0.25, 0.125)),
+    ((0.75,), (0.625, 0.125)),
+    ((0.5,), (0.375, 0.125)),
+    ((0.25,), (0.125, 0.125)),
+)
+
+
+def _share_gpus(stages: Sequence[str], fixed: Plan, main: str, nodes: Sequence[Node]) -> Plan:
+    """One actor of every stage on as many cards as possible, in what the fixed stages leave of them.
+
+    The stages take a card in turn, so all cards are equally busy whatever the stages cost, as long as the
+    costliest one, `main`, is on every card.
     """
-    if not seconds:
-        return {}
-    main = max(seconds, key=lambda stage: seconds[stage])
-    others = len(seconds) - 1
-    most, least = {0: (1.0, 0.0), 1: (0.75, 0.25), 2: (0.75, 0.125)}[others]
-    return {stage: StageResources(actors=gpus, gpus=most if stage == main else least) for stage in seconds}
+    best, most = Plan(), (0, 0)
+    for shares in (by_number[len(stages) - 1] for by_number in _SHARES if 0 < len(stages) <= len(by_number)):
+        for actors in range(1, 1 + int(sum(node.gpus for node in nodes))):
+            told = zip(stages, shares, strict=True)
+            plan = {stage: StageResources(actors=actors, gpus=share) for stage, share in told}
+            placed = _place(_in_order(MODEL_STAGES, fixed | plan), nodes)
+            if any(stage.missing for stage in placed.values()):
+                break
+            used = set().union(*(placed[stage].cards for stage in stages))
+            reached = (len(placed[main].cards), len(used))
+            best, most = (plan, reached) if reached > most else (best, most)
+    return best
 
 
 def _share_cpus(seconds: Mapping[str, float], cores: float, rate: float) -> Plan:
@@ -139,53 +162,66 @@ def _share_cpus(seconds: Mapping[str, float], cores: float, rate: float) -> Plan
 def check_fits(plan: Plan, nodes: Sequence[Node]) -> None:
     """ConfigError if these actors cannot all run at once on these nodes: Ray would wait for ever."""
     cpus = sum(node.cpus for node in nodes)
-    needed = _total(plan, "cpus") + SPARE_CPUS
+    needed = _total_cpus(plan) + SPARE_CPUS
     if needed > cpus:
         raise ConfigError(
             f"resources: the actors need {needed:g} CPUs ({SPARE_CPUS:g} of them for tasks) and the cluster "
             f"has {cpus:g}: lower resources.*.actors or .cpus, or add nodes"
         )
-    free = [[min(1.0, node.gpus - i) for i in range(math.ceil(node.gpus))] for node in nodes]
-    by_share = sorted(plan.items(), key=lambda item: -item[1].gpus)
-    for stage, wanted in by_share:
-        for number in range(wanted.actors if wanted.gpus else 0):
-            if not any(
-                _take(cards, wanted.gpus)
-                for node, cards in zip(nodes, free, strict=True)
-                if wanted.accelerator_type in (None, node.accelerator_type)
-            ):
-                raise ConfigError(_too_few_gpus(stage, wanted, number, nodes))
+    for stage, placed in _place(plan, nodes).items():
+        if placed.missing:
+            raise ConfigError(_no_room(stage, plan[stage], placed.missing, nodes))
+
+
+@dataclass(slots=True)
+class _Placed:
+    """Where a stage's actors went: the cards, as (node, card), and how many found no room."""
+
+    cards: set[tuple[int, int]] = field(default_factory=set)
+    missing: int = 0
+
+
+def _place(plan: Plan, nodes: Sequence[Node]) -> dict[str, _Placed]:
+    """Put the actors where Ray would: stage after stage, each on the fullest card that has room."""
+    cpus = [node.cpus for node in nodes]
+    cards = [[min(1.0, node.gpus - i) for i in range(math.ceil(node.gpus))] for node in nodes]
+    found = {stage: _Placed() for stage in plan}
     for stage, wanted in plan.items():
-        types = {node.accelerator_type for node in nodes}
-        if wanted.accelerator_type and wanted.accelerator_type not in types:
-            raise ConfigError(_too_few_gpus(stage, wanted, 0, nodes))
+        for number in range(wanted.actors):
+            for place, node in enumerate(nodes):
+                fits = cpus[place] >= wanted.cpus and wanted.accelerator_type in (None, node.accelerator_type)
+                taken = _take(cards[place], wanted.gpus) if fits else None
+                if taken is not None:
+                    cpus[place] -= wanted.cpus
+                    found[stage].cards |= {(place, card) for card in taken}
+                    break
+            else:
+                found[stage].missing = wanted.actors - number
+                break
+    return found
 
 
-def _take(cards: list[float], gpus: float) -> bool:
-    """Book a share of one card, the fullest that has room, or whole ones."""
-    if gpus < 1:
-        room = [card for card in cards if card >= gpus]
-        if not room:
-            return False
-        card = cards.index(min(room))
-        cards[card] -= gpus
-        return True
-    whole = [i for i, card in enumerate(cards) if card == 1.0]
-    if len(whole) < gpus:
-        return False
-    for i in whole[: int(gpus)]:
-        cards[i] = 0.0
-    return True
+def _take(cards: list[float], gpus: float) -> list[int] | None:
+    """Book a share of one card, the fullest that has room, or whole ones. None: there is no room."""
+    whole = math.floor(gpus)
+    share = gpus if gpus < 1 else 1.0
+    room = sorted((free, card) for card, free in enumerate(cards) if free >= share)
+    taken = [card for _, card in room[: whole or math.ceil(gpus)]]
+    if len(taken) < gpus:
+        return None
+    for card in taken:
+        cards[card] -= share
+    return taken
 
 
-def _too_few_gpus(stage: str, wanted: StageResources, placed: int, nodes: Sequence[Node]) -> str:
-    there = ", ".join(f"{node.gpus:g} {node.accelerator_type or 'GPU'}" for node in nodes if node.gpus)
+def _no_room(stage: str, wanted: StageResources, missing: int, nodes: Sequence[Node]) -> str:
     kind = f" of type {wanted.accelerator_type}" if wanted.accelerator_type else ""
+    gpus = f"{wanted.gpus:g} GPUs{kind} and " if wanted.gpus or kind else ""
+    there = "; ".join(f"{node.cpus:g} CPUs, {node.gpus:g} {node.accelerator_type or 'GPU'}" for node in nodes)
     return (
-        f"resources.{stage}: {wanted.actors} actors with {wanted.gpus:g} GPUs{kind} each cannot run at once: "
-        f"only {placed} find room beside the other stages; the nodes that are up have "
-        f"{there or 'no GPUs'}. Lower resources.{stage}.actors or .gpus, set it to auto, or start more nodes "
-        "first"
+        f"resources.{stage}: {wanted.actors} actors with {gpus}{wanted.cpus:g} CPUs each cannot run at once: "
+        f"{missing} of them find no room beside the other stages; the nodes that are up have {there}. Lower "
+        f"resources.{stage}.actors, .gpus or .cpus, set it to auto, or start more nodes first"
     )
 
 

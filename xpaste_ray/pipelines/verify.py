@@ -119,7 +119,7 @@ def _check_tables(run: RunDir, asked: int, steps: dict[str, Any]) -> list[Findin
     try:
         scores = open_parquet(file).read()
         file = run.rejects
-        rejects = open_parquet(file).read().to_pylist()
+        rejects = open_parquet(file).read()
     except (OSError, pa.ArrowInvalid) as error:
         return [Finding(file, f"damaged ({error})", hidden=True)]
     expected = score_tables(run)

@@ -1,0 +1,26 @@
+"""Runs with any number of prompts, for stand-ins: a work list without a model."""
+
+from pathlib import Path
+
+from xpaste_ray.categories import lvis_categories
+from xpaste_ray.config import PoolSettings, load
+from xpaste_ray.pipelines.steps import Inputs
+from xpaste_ray.pipelines.units import write_units
+from xpaste_ray.runs import RunDir
+
+UNIT_SIZE = 16
+CATEGORIES = 1000  # of LVIS: a round is a thousand prompts, 62 units of 16 and one of 8
+
+
+def stand_in_run(root: Path, prompts: int) -> RunDir:
+    """A run with a work list of so many prompts (whole rounds), and nothing done of it."""
+    run = RunDir(root)
+    write_units(run, stand_in_inputs(prompts))
+    return run
+
+
+def stand_in_inputs(prompts: int) -> Inputs:
+    rounds = -(-prompts // CATEGORIES)
+    options = [f"source.unit_size={UNIT_SIZE}", f"prompts.per_category={rounds}"]
+    settings = load(PoolSettings, "demo", options)
+    return Inputs(settings, tuple(lvis_categories()[:CATEGORIES]), "stand-in", "stand-in")

@@ -1,0 +1,159 @@
+"""How wide a run goes: numbers that a person can check, without a cluster."""
+
+import pytest
+
+from xpaste_ray.config import PoolSettings, ResourceSettings, StageResources, load
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.pipelines.resources import (
+    SPARE_CPUS,
+    Cost,
+    Node,
+    check_fits,
+    cpus_booked,
+    describe,
+    plan_resources,
+    stage_costs,
+)
+
+ALL_ON_GPU = {"source": Cost(80, 0.8), "segment": Cost(6, 0.06), "score": Cost(0.2, 0.002)}
+CUT_ON_CPU = {**ALL_ON_GPU, "segment": Cost(0.7)}
+NO_GPU = {"source": Cost(6), "segment": Cost(3), "score": Cost(1)}
+
+
+def _settings(source="auto", segment="auto", score="auto"):
+    told = {"source": source, "segment": segment, "score": score, "compose": {"actors": 1}}
+    return ResourceSettings.model_validate(told)
+
+
+def _shares(plan):
+    return {stage: (wanted.actors, wanted.gpus) for stage, wanted in plan.items()}
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 8])
+def test_auto_puts_one_actor_of_each_gpu_stage_on_each_card(gpus):
+    plan = plan_resources(_settings(), ALL_ON_GPU, [Node(64, gpus, "H200")])
+    assert _shares(plan) == {"source": (gpus, 0.625), "segment": (gpus, 0.25), "score": (gpus, 0.125)}
+
+
+def test_shares_fill_a_card_and_no_card_holds_two_actors_of_a_stage():
+    plan = plan_resources(_settings(), ALL_ON_GPU, [Node(64, 1)])
+    source, segment, score = (plan[stage].gpus for stage in ("source", "segment", "score"))
+    assert source + segment + score == 1
+    assert 2 * source > 1 and 2 * segment > 1 - source  # Ray starts the stages in this order
+
+
+def test_auto_gives_processors_what_the_cards_can_feed():
+    # A card makes 1 / (0.8 + 0.002) = 1.247 images/s, so 8 make 9.98; at 0.7 s a cut they need 6.98 cores.
+    plan = plan_resources(_settings(), CUT_ON_CPU, [Node(64, 8)])
+    assert _shares(plan) == {"source": (8, 0.75), "segment": (7, 0), "score": (8, 0.25)}
+    # 2 GPUs on 4 cores: 4 - 2 spare - 0.4 of the cards' actors leave 1.6, so 2, though 1.75 would do.
+    assert plan_resources(_settings(), CUT_ON_CPU, [Node(4, 2)])["segment"].actors == 2
+
+
+def test_auto_without_gpus_shares_cores_by_cost():
+    # 12 cores, 2 of them spare: 10 in the proportion 6 : 3 : 1.
+    plan = plan_resources(_settings(), NO_GPU, [Node(12)])
+    assert _shares(plan) == {"source": (6, 0), "segment": (3, 0), "score": (1, 0)}
+
+
+def test_auto_gives_every_stage_an_actor_on_two_cores():
+    plan = plan_resources(_settings(), NO_GPU, [Node(2 + SPARE_CPUS)])
+    assert all(wanted.actors >= 1 for wanted in plan.values())
+
+
+def test_auto_counts_cards_over_mixed_nodes():
+    nodes = [Node(0), Node(32, 8, "H200"), Node(16, 2, "A100"), Node(16)]
+    assert _shares(plan_resources(_settings(), ALL_ON_GPU, nodes))["source"] == (10, 0.625)
+
+
+def test_sequential_stages_have_the_cluster_for_themselves():
+    plan = plan_resources(_settings(), ALL_ON_GPU, [Node(64, 2)], sequential=True)
+    assert _shares(plan) == dict.fromkeys(("source", "segment", "score"), (2, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("told", "shares"),
+    [
+        pytest.param(
+            {"source": {"actors": 3, "gpus": 1}},
+            {"source": (3, 1), "segment": (1, 0.75), "score": (1, 0.25)},
+            id="the-rest-on-the-card-that-is-left",
+        ),
+        pytest.param(
+            {"source": {"actors": 4, "gpus": 0.75}},
+            {"source": (4, 0.75), "segment": (4, 0.125), "score": (4, 0.125)},
+            id="the-rest-beside-each-source",
+        ),
+        pytest.param(
+            {"score": {"actors": 1, "gpus": 1}},
+            {"source": (3, 0.75), "segment": (3, 0.25), "score": (1, 1)},
+            id="source-on-what-the-score-leaves",
+        ),
+        pytest.param(
+            {"segment": {"actors": 6}},
+            {"source": (4, 0.75), "segment": (6, 0), "score": (4, 0.25)},
+            id="a-stage-on-processors-takes-no-card",
+        ),
+    ],
+)
+def test_fixed_and_auto_stages_share_four_cards(told, shares):
+    assert _shares(plan_resources(_settings(**told), ALL_ON_GPU, [Node(64, 4)])) == shares
+
+
+def test_stages_without_room_on_a_card_go_to_processors():
+    plan = plan_resources(_settings(source={"actors": 4, "gpus": 1}), ALL_ON_GPU, [Node(64, 4)])
+    assert [plan[stage].gpus for stage in ("segment", "score")] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        pytest.param({"actors": 9, "gpus": 1}, "resources.source: 9 actors with 1 GPUs", id="too-many-cards"),
+        pytest.param({"actors": 1, "gpus": 16}, "resources.source: 1 actors with 16 GPUs", id="no-such-node"),
+        pytest.param({"actors": 9, "gpus": 0.625}, "1 of them find no room", id="one-share-too-many"),
+        pytest.param(
+            {"actors": 1, "accelerator_type": "B200"}, "GPUs of type B200", id="no-such-type-on-processors"
+        ),
+        pytest.param(
+            {"actors": 3, "gpus": 1, "accelerator_type": "A100"}, "1 of them find no room", id="few-of-a-type"
+        ),
+        pytest.param({"actors": 200, "cpus": 1}, "the actors need 20", id="too-many-cores"),
+        pytest.param({"actors": 1, "cpus": 40}, "1 actors with 40 CPUs", id="no-node-has-so-many-cores"),
+    ],
+)
+def test_what_can_never_run_is_an_error_at_once(source, message):
+    nodes = [Node(32, 6, "H200"), Node(32, 2, "A100")]
+    rest = {"actors": 1}
+    with pytest.raises(ConfigError, match=message):
+        plan_resources(_settings(source, rest, rest), ALL_ON_GPU, nodes)
+
+
+def test_actors_go_to_nodes_of_their_type():
+    nodes = [Node(32, 2, "H200"), Node(32, 2, "A100")]
+    wanted = StageResources(actors=2, gpus=1, accelerator_type="A100")
+    check_fits({"source": wanted}, nodes)
+    with pytest.raises(ConfigError, match="1 of them find no room"):
+        check_fits({"source": wanted, "score": StageResources(actors=3, gpus=1)}, nodes)
+
+
+def test_generation_costs_five_hundred_clip_scores():
+    costs = stage_costs(
+        load(PoolSettings, "demo", ["source.model=/models/sd", "source.steps=50", "score.model=/models/clip"])
+    )
+    ratio = costs["source"].gpu_s / costs["score"].gpu_s
+    assert 500 < ratio < 540  # 82.8 TFLOP an image against 0.16
+
+
+def test_local_ray_gets_the_cpus_that_the_actors_book():
+    fixed = {"actors": 4, "cpus": 0.5}
+    assert cpus_booked(_settings(fixed, fixed, fixed)) == 6.0
+
+
+def test_plan_is_told_in_a_line_a_stage():
+    plan = plan_resources(_settings(), ALL_ON_GPU, [Node(64, 2, "H200")])
+    assert describe(plan, 12, sequential=False).splitlines() == [
+        "plan: 12 units, all stages at once",
+        "  source   2 actors, each 0.625 GPU and 0.1 CPU",
+        "  segment  2 actors, each 0.25 GPU and 0.1 CPU",
+        "  score    2 actors, each 0.125 GPU and 0.1 CPU",
+    ]
