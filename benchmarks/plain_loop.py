@@ -73,5 +73,6 @@ def plain_stages(inputs: Inputs) -> list[Any]:
 
 
 def _inputs(threads: int) -> Inputs:
-    options = [f"source.threads={threads}", f"score.threads={threads}"]
+    rounds = UNITS * 8 // 32  # units of 8 prompts, and 32 categories
+    options = [f"source.threads={threads}", f"score.threads={threads}", f"prompts.per_category={rounds}"]
     return resolve_inputs(load(PoolSettings, "demo", options))
