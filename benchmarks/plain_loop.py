@@ -36,7 +36,7 @@ def pipeline_images_per_s(root: Path) -> float:
         run_units(run, range(UNITS), plan, code, OpenPrompts(run, "diffusion"), "benchmark")
     finally:
         ray.shutdown()
-    written = sorted(path.stat().st_mtime for path in run.candidates.glob("*/unit-*.parquet"))
+    written = sorted(path.stat().st_mtime for path in run.candidates.path.glob("*/unit-*.parquet"))
     return (len(written) - 2) * inputs.settings.source.unit_size / (written[-1] - written[1])
 
 
