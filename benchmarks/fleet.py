@@ -49,7 +49,6 @@ PLANS_BY_HAND: dict[str, Plan] = {
     name: dict(zip(MODEL_STAGES, (StageResources(actors=n, gpus=share) for n, share in shares), strict=True))
     for name, shares in {
         "3 for generation, 1 for the rest": ((3, 1.0), (1, 0.5), (1, 0.5)),
-        "3 for generation, 1 for two segmenters and a score": ((3, 1.0), (2, 0.25), (1, 0.25)),
         "4 shared, half for generation": ((4, 0.5), (4, 0.25), (4, 0.25)),
         "4 shared, one score": ((4, 0.75), (3, 0.25), (1, 0.25)),
     }.items()

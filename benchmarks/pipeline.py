@@ -32,9 +32,9 @@ import plain_loop  # noqa: E402
 from measuring import Gate, finish  # noqa: E402
 
 UNITS_A_GPU = 13  # so that each card has ten and more from its second one on
-UNITS_A_GPU_BY_HAND = 8
+UNITS_A_GPU_BY_HAND = 6
 SMALL, LARGE = 10_000, 1_000_000
-MEMORY_SECONDS = 360.0  # of the large run; what it does not reach is reckoned from its growth
+MEMORY_SECONDS = 300.0  # of the large run; what it does not reach is reckoned from its growth
 DONE = 0.99
 
 Part = tuple[list[Gate], dict[str, Any]]

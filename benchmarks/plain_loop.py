@@ -36,7 +36,7 @@ def pipeline_images_per_s(root: Path) -> float:
         run_units(run, range(UNITS), plan, code, OpenPrompts(run, "diffusion"), "benchmark")
     finally:
         ray.shutdown()
-    written = sorted(path.stat().st_mtime for path in run.candidates.glob("*/unit-*.parquet"))
+    written = sorted(path.stat().st_mtime for path in run.candidates.path.glob("*/unit-*.parquet"))
     return (len(written) - 2) * inputs.settings.source.unit_size / (written[-1] - written[1])
 
 
@@ -73,5 +73,6 @@ def plain_stages(inputs: Inputs) -> list[Any]:
 
 
 def _inputs(threads: int) -> Inputs:
-    options = [f"source.threads={threads}", f"score.threads={threads}"]
+    rounds = UNITS * 8 // 32  # units of 8 prompts, and 32 categories
+    options = [f"source.threads={threads}", f"score.threads={threads}", f"prompts.per_category={rounds}"]
     return resolve_inputs(load(PoolSettings, "demo", options))
