@@ -160,7 +160,7 @@ def test_cache_is_the_users(monkeypatch, tmp_path):
 
 def test_cache_that_cannot_be_written_says_what_to_do(tmp_path, folder):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="is not writable .*set XDG_CACHE_HOME"):
+    with pytest.raises(ConfigError, match="is not writable .*--cache-dir or XDG_CACHE_HOME"):
         open_or_index(resolve_source(folder), tmp_path / "file" / "cache")
 
 

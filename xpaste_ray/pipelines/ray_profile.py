@@ -39,7 +39,7 @@ _NO_PROGRESS_TIMEOUT_S = 1800  # a large model may take this long to load from a
 _TASK_RETRIES = 5  # of a task whose process dies; else Ray starts it again for ever
 
 _POLL_S = 1.0
-_LAST_WORD_S = 2.0  # for the ledger, when all is done
+_LAST_WORD_S = 10.0  # for the ledger, when all is done
 
 StageListener = Callable[[Mapping[str, int], LedgerState | None], None]
 """Called in the driver: the rows that each stage has handed on, in the stages' order, and what the
