@@ -1,5 +1,9 @@
+import pytest
+
 from tests.conftest import CATEGORIES
-from xpaste_ray.prompts import plan_units
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.prompts import plan_units, read_names
+from xpaste_ray.storage import locate
 
 
 def _units(per_category, unit_size=2, seed=0, recipe="r"):
@@ -30,3 +34,17 @@ def test_seeds_differ_between_prompts_and_follow_the_identity():
     assert len(set(seeds)) == 12
     assert seeds == [prompt.seed for unit in _units(4, unit_size=3) for prompt in unit.prompts]
     assert seeds != [prompt.seed for unit in _units(4, seed=1) for prompt in unit.prompts]
+
+
+@pytest.mark.parametrize("where", ["here", "in a bucket"])
+def test_names_come_one_a_line_with_comments(tmp_path, s3, where):
+    place = locate(tmp_path if where == "here" else s3()) / "names.txt"
+    place.write_whole(b"banana  # yellow\n\n# none\nice cream\n")
+    address = str(place)
+    assert read_names(address) == ("banana", "ice cream")
+    place.write_whole(b"# nothing\n")
+    with pytest.raises(ConfigError, match="holds no names: write one a line"):
+        read_names(address)
+    place.remove()
+    with pytest.raises(ConfigError, match="cannot be read .*give a text file, a name a line"):
+        read_names(address)

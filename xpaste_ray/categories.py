@@ -94,17 +94,3 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         return f"; did you mean {by_lower[near[0]]!r}?"
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"; known are: {shown}"
-
-
-def read_names(path: str) -> tuple[str, ...]:
-    """Category names from a text file, one a line; what follows a # is a comment. ConfigError."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--categories {path} cannot be read ({error}): give a text file, a name a line"
-        ) from None
-    names = tuple(name for line in lines if (name := line.partition("#")[0].strip()))
-    if not names:
-        raise ConfigError(f"--categories {path} holds no names: write one a line")
-    return names

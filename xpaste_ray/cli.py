@@ -123,10 +123,10 @@ def pool_build(
     cache_dir: CacheOption = None,
 ) -> None:
     """Generate, cut out, score and select instances; on this machine, or as a job on a Ray cluster."""
-    from xpaste_ray.categories import read_names
     from xpaste_ray.config import PoolSettings, load
     from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
     from xpaste_ray.pipelines.places import check_absolute
+    from xpaste_ray.prompts import read_names
     from xpaste_ray.report import ConsoleProgress, print_pool_summary
 
     check_absolute("--out", out)

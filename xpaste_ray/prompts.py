@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from xpaste_ray.categories import Category, display_name
+from xpaste_ray.errors import ConfigError
 from xpaste_ray.records import Prompt, Unit
 from xpaste_ray.rng import int_seed_for
+from xpaste_ray.storage import locate
 
 
 def expand_round(
@@ -39,3 +41,18 @@ def plan_units(
         prompts = expand_round(categories, template, index, seed, recipe)
         for number, start in enumerate(range(0, len(prompts), unit_size)):
             yield Unit(index, number, tuple(prompts[start : start + unit_size]))
+
+
+def read_names(path: str) -> tuple[str, ...]:
+    """Category names from a text file, here or in an object store, one a line; what follows a # is a
+    comment. ConfigError."""
+    try:
+        lines = locate(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--categories {path} cannot be read ({error}): give a text file, a name a line"
+        ) from None
+    names = tuple(name for line in lines if (name := line.partition("#")[0].strip()))
+    if not names:
+        raise ConfigError(f"--categories {path} holds no names: write one a line")
+    return names
