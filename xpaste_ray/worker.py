@@ -5,7 +5,7 @@ import gc
 
 import cv2
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 _KEPT_BYTES = 32 * 1024**2  # glibc's own upper limit for the second
 
 
@@ -28,11 +28,12 @@ def keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, 8 * _KEPT_BYTES)
 
 
-def give_back_freed_memory() -> None:
-    """Hand freed blocks back to the kernel: for a process that runs for days and only waits.
+def use_one_heap() -> None:
+    """Let all threads allocate from one heap: for a driver, which runs for days and mostly waits.
 
-    Does nothing where the C library has no `malloc_trim`.
+    Ray's many threads otherwise get heaps of their own, whose holes grow by megabytes a minute even while
+    nothing moves. Threads that run already keep theirs. Does nothing where the C library has no `mallopt`.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, 1)

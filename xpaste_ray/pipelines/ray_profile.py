@@ -28,12 +28,11 @@ from xpaste_ray.errors import RunError
 from xpaste_ray.pipelines.ledger import Ledger, LedgerState
 from xpaste_ray.pipelines.resources import SPARE_CPUS, TASK_CPUS, Node
 from xpaste_ray.records import Candidate
-from xpaste_ray.worker import give_back_freed_memory
+from xpaste_ray.worker import use_one_heap
 
 _ACCELERATOR = "accelerator_type:"  # Ray's prefix of the resource that names a node's kind of GPU
 
 _OBJECT_STORE_BYTES = 1024**3
-_TRIM_EVERY_S = 20.0  # it takes some milliseconds
 _NO_PROGRESS_TIMEOUT_S = 1800  # a large model may take this long to load from a slow disk
 
 _TASK_RETRIES = 5  # of a task whose process dies; else Ray starts it again for ever
@@ -57,6 +56,7 @@ def start_ray(cpus: float) -> None:
     """
     if ray.is_initialized():
         return
+    use_one_heap()
     told: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if cache_dir := os.environ.get(CACHE_DIR_VARIABLE):
         told["runtime_env"] = {"env_vars": {CACHE_DIR_VARIABLE: cache_dir}}
@@ -229,13 +229,7 @@ def run_to_end(dataset: Dataset) -> None:
 
 
 class _ForgetBlocks:
-    """Drops the statistics that Ray keeps of every block, some kB each, until the end: nobody reads them.
-
-    What Ray's threads allocate and free leaves holes: some 2 MB a minute, even while nothing moves.
-    """
-
-    def __init__(self) -> None:
-        self._trim_next_s = 0.0
+    """Drops the statistics that Ray keeps of every block, some kB each, until the end: nobody reads them."""
 
     def before_execution_starts(self, executor: Any) -> None: ...
 
@@ -243,9 +237,6 @@ class _ForgetBlocks:
         for operator in executor._topology:
             if isinstance(operator, MapOperator):
                 operator._output_blocks_stats.clear()
-        if time.monotonic() > self._trim_next_s:
-            self._trim_next_s = time.monotonic() + _TRIM_EVERY_S
-            give_back_freed_memory()
 
     def after_execution_succeeds(self, executor: Any) -> None: ...
 
