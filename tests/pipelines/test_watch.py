@@ -48,6 +48,12 @@ def test_stage_is_told_with_its_images_its_queue_and_the_gpus_that_work():
     assert told["write"] == (0, StageState(queued=0, waiting=True))
 
 
+def test_unit_is_done_when_ray_and_the_ledger_have_counted_it():
+    """Ray has handed on six units when the ledger has heard of five, of 16 images each."""
+    done, state = _tell(_ledger(), source=6, segment=0)["source"]
+    assert (done, state.images) == (5, 80)
+
+
 def test_units_whose_actors_died_are_not_in_work():
     ledger = _ledger()
     for unit in range(10, 15):

@@ -15,9 +15,16 @@ class Watch:
         self._progress, self._plan = progress, plan or {}
 
     def tell(self, rows: Mapping[str, int], ledger: LedgerState | None) -> None:
-        """`rows`: that each of Ray's operators has handed on, by stage, in order."""
+        """`rows`: that each of Ray's operators has handed on, by stage, in order.
+
+        The two are a moment apart: a unit is told as done when both have counted it, so that its images are
+        told with it.
+        """
         before = None
-        for stage, done in rows.items():
+        for stage, handed_on in rows.items():
+            done = handed_on
+            if ledger and stage in self._plan:
+                done = min(handed_on, ledger.totals[stage].units)
             state = self._state(stage, done, rows.get(before or ""), ledger) if ledger else NOTHING_KNOWN
             self._progress.advance(stage, done, state)
             before = stage if stage in self._plan else None
