@@ -21,6 +21,7 @@ from prompt_runs import CATEGORIES, stand_in_inputs, stand_in_run
 from tests import standins
 from xpaste_ray.config import PoolSettings, StageResources, load
 from xpaste_ray.errors import RunError, XPasteError
+from xpaste_ray.pace import NOTHING_KNOWN, StageState
 from xpaste_ray.pipelines.pool import PoolJob, StageCode, run_units
 from xpaste_ray.pipelines.steps import plan_steps
 from xpaste_ray.pipelines.units import OpenPrompts, unit_ids
@@ -105,7 +106,7 @@ class Quiet:
 
     def begin(self, totals: dict[str, int], unit: str) -> None: ...
 
-    def advance(self, stage: str, done: int) -> None: ...
+    def advance(self, stage: str, done: int, state: StageState = NOTHING_KNOWN) -> None: ...
 
     def say(self, text: str) -> None: ...
 
