@@ -50,9 +50,7 @@ def index_on_ray(
     images_per_part: int = IMAGES_PER_PART,
 ) -> Iterator[pa.Table]:
     """The parts of the work list, in order, whoever was faster."""
-    import ray.data
-
-    from xpaste_ray.pipelines.ray_profile import actor_stage, configure_data, start_ray
+    from xpaste_ray.pipelines.ray_profile import actor_stage, configure_data, dataset_of, start_ray
 
     start_ray(ray_cpus)
     configure_data()  # progress is counted where the results arrive
@@ -61,7 +59,7 @@ def index_on_ray(
         for number, part in enumerate(cut_parts(items, images_per_part))
     ]
     actors = compose_resources(min(workers, len(parts)))
-    indexed = actor_stage(ray.data.from_arrow(parts), "index", IndexActor, actors, {"source": source})
+    indexed = actor_stage(dataset_of(parts), "index", IndexActor, actors, {"source": source})
     early: dict[int, bytes] = {}
     wanted = 0
     for row in indexed.iter_rows():

@@ -129,13 +129,11 @@ def run_shards(
 
     Ray must be running and its data context configured.
     """
-    import ray.data
-
-    from xpaste_ray.pipelines.ray_profile import actor_stage
+    from xpaste_ray.pipelines.ray_profile import actor_stage, dataset_of
 
     actors = compose_resources(min(resources.compose.actors, len(shards)))
     blocks = shard_blocks(shards, -(-len(shards) // _MAX_BLOCKS))
-    done = actor_stage(ray.data.from_arrow(blocks), name, actor, actors, kwargs)
+    done = actor_stage(dataset_of(blocks), name, actor, actors, kwargs)
     seconds = 0.0
     for report in done.iter_rows():
         if report["problem"]:

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray.data
 from ray.data import Dataset
 from ray.data.collate_fn import NumpyBatchCollateFn
 
 from xpaste_ray.formats.shards import Shard, plan_shards
 from xpaste_ray.pipelines.compose import ComposeJob, shard_blocks, shards_of
-from xpaste_ray.pipelines.ray_profile import actor_stage, configure_data, start_ray
+from xpaste_ray.pipelines.ray_profile import actor_stage, configure_data, dataset_of, start_ray
 from xpaste_ray.pipelines.resources import compose_resources
 from xpaste_ray.samples import sample_from_json, sample_to_json
 from xpaste_ray.worker import prepare_worker
@@ -40,7 +39,7 @@ def composed_samples(job: ComposeJob, actors: int, first: int = 0) -> Dataset:
     configure_data()
     ranges = plan_shards(job.settings.count, _SAMPLES_PER_BLOCK)
     blocks = shard_blocks([Shard(first + part.first, first + part.last) for part in ranges], 1)
-    return actor_stage(ray.data.from_arrow(blocks), "compose", StreamActor, resources, {"job": job})
+    return actor_stage(dataset_of(blocks), "compose", StreamActor, resources, {"job": job})
 
 
 class StreamActor:
