@@ -10,8 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 _PACKAGES = (
     "xpaste-ray", "torch", "diffusers", "transformers", "open_clip_torch", "opencv-python", "numpy",
     "pyarrow", "ray",
@@ -61,6 +59,8 @@ def finish(script: str, gates: list[Gate], details: dict[str, Any], folder: Path
 
 def environment() -> dict[str, Any]:
     """Processor, cores, memory, device, packages and the commit, without the host's name."""
+    import torch  # not by a process whose memory is measured
+
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),

@@ -262,7 +262,7 @@ def run_units(
     from xpaste_ray.pipelines.watch import Watch
 
     ledger = RemoteLedger({name: resources.actors for name, resources in plan.items()})
-    dataset = dataset_of(group_blocks(rows))
+    dataset = dataset_of(group_blocks(rows), row_by_row=True)
     for number, (name, resources) in enumerate(plan.items()):
         kwargs = {"name": name, "stage": code[name].target, "stage_kwargs": dict(code[name].kwargs),
                   "attempts": ledger, "opener": None if number else opener,

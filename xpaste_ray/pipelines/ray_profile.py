@@ -1,8 +1,8 @@
 """How this package uses Ray 2.60: start-up, resources, and the keywords that Ray will move.
 
 `max_restarts` and `max_task_retries` still travel through `**ray_remote_args`, which Ray removes in
-2.64; `custom_execution_callback_classes` and the executor's topology are not public. All of it is
-here, so that a new Ray version is one file's work.
+2.64; `custom_execution_callback_classes`, the executor's topology and how it holds stages back are
+not public. All of it is here, so that a new Ray version is one file's work.
 """
 
 import logging
@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, from_blocks
+from ray.data._internal.execution.backpressure_policy import DownstreamCapacityBackpressurePolicy
 from ray.data._internal.execution.operators.map_operator import MapOperator
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -164,10 +165,12 @@ def configure_data(listener: StageListener | None = None) -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False  # the listener shows progress
     context.print_on_execution_start = False
-    context.target_max_block_size = 1  # a row a block: units are large, and none waits for another
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.actor_init_retry_on_errors = False  # a model that does not load is an error at once
     context.custom_execution_callback_classes = [_ForgetBlocks, _ProgressCallback]
+    # What waits for a stage is at most twice what that works on, from the first byte on. Ray begins to hold
+    # the others back only when half of the object store is full: of a run that is killed, all of it is lost.
+    DownstreamCapacityBackpressurePolicy.OBJECT_STORE_BUDGET_UTIL_THRESHOLD = 0.0
     listen(listener)
     for name in ("ray.data", "ray.data._internal"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -181,9 +184,15 @@ def listen(listener: StageListener | None, ledger: RemoteLedger | None = None) -
     _ProgressCallback.listener, _ProgressCallback.ledger = listener, ledger
 
 
-def dataset_of(blocks: Sequence[pa.Table]) -> Dataset:
-    """A block each. `from_arrow` would run a task for every one, in seconds, and keep some 40 kB of it."""
-    return from_blocks(list(blocks))
+def dataset_of(blocks: Sequence[pa.Table], row_by_row: bool = False) -> Dataset:
+    """A block each. `from_arrow` would run a task for every one, in seconds, and keep some 40 kB of it.
+
+    row_by_row: stages hand on each row as soon as it is made, as a block; else a few together.
+    """
+    dataset = from_blocks(list(blocks))
+    if row_by_row:
+        dataset.context.target_max_block_size = 1  # the datasets made from this one share its context
+    return dataset
 
 
 def actor_stage(
