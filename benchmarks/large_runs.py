@@ -7,7 +7,6 @@ import _thread
 import logging
 import os
 import resource
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,10 +18,10 @@ import pyarrow as pa
 from prompt_runs import CATEGORIES, stand_in_inputs, stand_in_run
 
 from tests import standins
-from xpaste_ray.config import PoolSettings, StageResources, load
+from xpaste_ray.config import PoolSettings, load
 from xpaste_ray.errors import RunError, XPasteError
 from xpaste_ray.pace import NOTHING_KNOWN, StageState
-from xpaste_ray.pipelines.pool import PoolJob, StageCode, run_units
+from xpaste_ray.pipelines.pool import PoolJob, StageCode
 from xpaste_ray.pipelines.steps import plan_steps
 from xpaste_ray.pipelines.units import OpenPrompts, unit_ids
 from xpaste_ray.records import SCORES, Candidate
@@ -31,52 +30,54 @@ from xpaste_ray.selection import select
 from xpaste_ray.unit_files import write_unit
 
 _MIB = 1024**2
-_SAMPLE_EVERY_S = 2.0
 _SIDE_PX = 8
 _STORED_SIDE_PX = 64  # 16 such images are over 100 kB: as real units, they go to the object store
+
+
+class Sampler:
+    """A run's progress: notes resident bytes by units done, and ends the run after `limit_s`."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.samples: list[tuple[int, int]] = []
+        self._limit_s = limit_s
+        self._began = 0.0
+
+    def begin(self, totals: dict[str, int], unit: str) -> None:
+        self._began = time.perf_counter()
+
+    def advance(self, stage: str, done: int, state: StageState = NOTHING_KNOWN) -> None:
+        if stage == "write" and done:
+            self.samples.append((done, resident_bytes()))
+            if self.seconds() > self._limit_s:
+                _thread.interrupt_main()
+
+    def say(self, text: str) -> None: ...
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
 
 
 def watch_driver(root: Path, prompts: int, limit_s: float) -> dict[str, Any]:
     """Resident memory of a driver, by units done, of all units or of those that `limit_s` allows."""
     import ray
 
-    from xpaste_ray.pipelines.ray_profile import configure_data, start_ray
-
-    run = stand_in_run(root, prompts)
-    samples: list[tuple[int, int]] = []
-    over = threading.Event()
-    start_ray(2.0)
-    configure_data()
-    rows = range(len(unit_ids(run)))
-    plan = dict.fromkeys(("source", "segment", "score"), StageResources(actors=1))
+    inputs, sampler = stand_in_inputs(prompts), Sampler(limit_s)
     code = standins.code(source={"side_px": _STORED_SIDE_PX})
-    began = time.perf_counter()
-
-    def watch() -> None:
-        while not over.wait(_SAMPLE_EVERY_S):
-            if done := len(run.unit_sizes()):
-                samples.append((done, resident_bytes()))
-            if time.perf_counter() - began > limit_s:
-                _thread.interrupt_main()
-                return
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    with suppress(KeyboardInterrupt):
-        run_units(run, rows, plan, code, OpenPrompts(run, "stand-in"), "benchmark")
-    seconds = time.perf_counter() - began
-    over.set()
-    watcher.join()
-    samples.append((len(run.unit_sizes()), resident_bytes()))
+    with open_run(root) as run:
+        job = PoolJob(run, inputs, plan_steps(inputs), sampler, code=code)
+        with suppress(KeyboardInterrupt):
+            job.make()
+        seconds, units = sampler.seconds(), len(unit_ids(run))
     ray.shutdown()
+    samples = sampler.samples
     return {
         "prompts": prompts,
-        "units": len(rows),
+        "units": units,
         "units_done": samples[-1][0],
         "units_per_s": samples[-1][0] / seconds,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _MIB,
+        "peak_mib": max(size for _, size in samples) / _MIB,
         "mib_per_1000_units": growth(samples[len(samples) // 4 :]) * 1000 / _MIB,
-        "resident": [{"units": done, "mib": round(size / _MIB, 1)} for done, size in samples],
+        "resident": [{"units": done, "mib": round(size / _MIB, 1)} for done, size in samples[::5]],
     }
 
 

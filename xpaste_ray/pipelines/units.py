@@ -20,7 +20,7 @@ from xpaste_ray.storage import Location
 from xpaste_ray.unit_files import read_unit
 
 _UNITS_PER_ROW_GROUP = 64
-_MAX_GROUPS = 4096  # the driver keeps a few kB of each
+_MAX_GROUPS = 2048  # the driver keeps a few kB of each
 _READERS = 16  # threads: reading the end of a file is mostly waiting
 
 _GROUPS = pa.schema([pa.field("rows", pa.list_(pa.int64()), nullable=False)])
