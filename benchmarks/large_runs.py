@@ -127,7 +127,7 @@ def fabricate(root: Path, prompts: int, done: float) -> None:
 
 
 def _candidate(run: Any) -> Candidate:
-    (unit, *_) = OpenPrompts(run, "stand-in")(pa.table({"rows": [[0]]}))
+    (unit, *_) = OpenPrompts(run, "stand-in")(pa.table({"row": [0]}))
     found: Candidate = unit["candidates"][0]
     return found
 

@@ -50,7 +50,7 @@ def plain_images_per_s(root: Path) -> float:
     stages = plain_stages(inputs)
     cv2.setNumThreads(THREADS)
     images, began = 0, 0.0
-    rows = pa.table({"rows": [list(range(UNITS))]})
+    rows = pa.table({"row": list(range(UNITS))})
     for number, unit in enumerate(OpenPrompts(run, "diffusion")(rows)):
         if number == 1:  # the first one warms up
             images, began = 0, time.perf_counter()

@@ -72,7 +72,7 @@ def test_stage_that_cannot_start_is_told():
 
 def test_wrong_columns_name_the_stage():
     with pytest.raises(SchemaError, match="stage 'hand-on': column 'round' is missing"):
-        list(_actor()(pa.table({"rows": [[1]]})))
+        list(_actor()(pa.table({"row": [1]})))
 
 
 def test_unit_that_took_processes_down_runs_row_by_row_and_what_is_done_is_kept():

@@ -32,7 +32,7 @@ class Spy:
 
     def after_execution_succeeds(self, executor: Any) -> None:
         operators = [operator for operator in executor._topology if isinstance(operator, MapOperator)]
-        assert len(operators) == 4
+        assert len(operators) == 5
         Spy.left = sum(len(operator._output_blocks_stats) for operator in operators)
 
 

@@ -23,10 +23,11 @@ from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
 from xpaste_ray.pipelines.units import (
     OpenFiles,
     OpenPrompts,
-    group_blocks,
     missing_rows,
     planned_units,
+    row_blocks,
     unit_ids,
+    units,
     write_units,
 )
 from xpaste_ray.pool import (
@@ -262,7 +263,7 @@ def run_units(
     from xpaste_ray.pipelines.watch import Watch
 
     ledger = RemoteLedger({name: resources.actors for name, resources in plan.items()})
-    dataset = dataset_of(group_blocks(rows), row_by_row=True)
+    dataset = task_stage(dataset_of(row_blocks(rows), row_by_row=True), units, {}, tasks=1)
     for number, (name, resources) in enumerate(plan.items()):
         kwargs = {"name": name, "stage": code[name].target, "stage_kwargs": dict(code[name].kwargs),
                   "attempts": ledger, "opener": None if number else opener,

@@ -17,8 +17,13 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset, from_blocks
-from ray.data._internal.execution.backpressure_policy import DownstreamCapacityBackpressurePolicy
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy, from_blocks
+from ray.data._internal.execution.backpressure_policy import (
+    ENABLED_BACKPRESSURE_POLICIES,
+    ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+    BackpressurePolicy,
+)
+from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.data._internal.execution.operators.map_operator import MapOperator
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -37,6 +42,9 @@ _OBJECT_STORE_BYTES = 1024**3
 _NO_PROGRESS_TIMEOUT_S = 1800  # a large model may take this long to load from a slow disk
 
 _TASK_RETRIES = 5  # of a task whose process dies; else Ray starts it again for ever
+
+_WAITING_PER_ACTOR = 2  # units in a stage's queue, beside those that Ray has given to its actors
+_WRITERS = 8  # as many wait for tasks as would for so many actors
 
 _POLL_S = 1.0
 _LAST_WORD_S = 10.0  # for the ledger, when all is done
@@ -168,9 +176,9 @@ def configure_data(listener: StageListener | None = None) -> None:
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.actor_init_retry_on_errors = False  # a model that does not load is an error at once
     context.custom_execution_callback_classes = [_ForgetBlocks, _ProgressCallback]
-    # What waits for a stage is at most twice what that works on, from the first byte on. Ray begins to hold
-    # the others back only when half of the object store is full: of a run that is killed, all of it is lost.
-    DownstreamCapacityBackpressurePolicy.OBJECT_STORE_BUDGET_UTIL_THRESHOLD = 0.0
+    context.set_config(
+        ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*ENABLED_BACKPRESSURE_POLICIES, _ShortQueues]
+    )
     listen(listener)
     for name in ("ray.data", "ray.data._internal"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -216,8 +224,11 @@ def actor_stage(
         )
 
 
-def task_stage(dataset: Dataset, function: Callable[..., Any], kwargs: dict[str, Any]) -> Dataset:
-    """A function of a block, as Arrow, in tasks; the operator's name is the function's."""
+def task_stage(
+    dataset: Dataset, function: Callable[..., Any], kwargs: dict[str, Any], tasks: int | None = None
+) -> Dataset:
+    """A function of a block, as Arrow, in tasks, `tasks` at a time at most; the operator's name is the
+    function's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RayDeprecationWarning)  # of the last keyword; see above
         return dataset.map_batches(
@@ -225,6 +236,7 @@ def task_stage(dataset: Dataset, function: Callable[..., Any], kwargs: dict[str,
             fn_kwargs=kwargs,
             batch_size=None,
             batch_format="pyarrow",
+            compute=TaskPoolStrategy(size=tasks),
             num_cpus=TASK_CPUS,
             max_retries=_TASK_RETRIES,
         )
@@ -235,6 +247,30 @@ def run_to_end(dataset: Dataset) -> None:
     every task until the end: the driver's memory must not grow with the work."""
     for _ in dataset.iter_internal_ref_bundles():
         pass
+
+
+class _ShortQueues(BackpressurePolicy):
+    """Holds a stage back while enough waits for the next one.
+
+    Ray does so by bytes, once half of the object store is full: by then thousands of units may be between
+    the stages. What is begun and not written is what a killed run loses, and the driver holds some of it.
+    """
+
+    def can_add_input(self, op: PhysicalOperator) -> bool:
+        return self._has_room(op)
+
+    def max_task_output_bytes_to_read(self, op: PhysicalOperator) -> int | None:
+        return None if self._has_room(op) else 0
+
+    def _has_room(self, op: PhysicalOperator) -> bool:
+        return all(
+            self._topology[after].total_enqueued_input_blocks() < _waiting_at_most(after)
+            for after in op.output_dependencies
+        )
+
+
+def _waiting_at_most(op: PhysicalOperator) -> int:
+    return _WAITING_PER_ACTOR * (op.get_max_concurrency_limit() or _WRITERS)
 
 
 class _ForgetBlocks:

@@ -1,7 +1,7 @@
 """The work list of a run, and how actors read it.
 
-Ray gets row numbers of `units.parquet` only, a group of them a block, so that the driver's memory does
-not grow with the work. An actor hands on each unit of a group as soon as it is done.
+Ray gets row numbers of `units.parquet` only, a thousand a block, and takes one at a time from them when the
+first stage has room for it, so that the driver's memory does not grow with the work.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from xpaste_ray.pipelines.steps import Inputs, source_recipe, units_recipe
 from xpaste_ray.prompts import plan_units
@@ -20,10 +21,10 @@ from xpaste_ray.storage import Location
 from xpaste_ray.unit_files import read_unit
 
 _UNITS_PER_ROW_GROUP = 64
-_MAX_GROUPS = 2048  # the driver keeps a few kB of each
+_ROWS_PER_BLOCK = 1024  # the driver keeps a few kB of each block
 _READERS = 16  # threads: reading the end of a file is mostly waiting
 
-_GROUPS = pa.schema([pa.field("rows", pa.list_(pa.int64()), nullable=False)])
+_ROWS = pa.schema([pa.field("row", pa.int64(), nullable=False)])
 
 
 def write_units(run: RunDir, inputs: Inputs) -> None:
@@ -82,34 +83,43 @@ def _failed(path: Location) -> bool:
     return bool(pc.any(open_parquet(path).read(columns=["transient"])["transient"]).as_py())
 
 
-def group_blocks(rows: Sequence[int]) -> list[pa.Table]:
-    """Blocks of consecutive rows of the work list: one each, unless these would be too many."""
-    size = -(-len(rows) // _MAX_GROUPS) or 1
-    return [
-        pa.Table.from_pylist([{"rows": list(rows[i : i + size])}], schema=_GROUPS)
-        for i in range(0, len(rows), size)
-    ]
+def row_blocks(rows: Sequence[int]) -> list[pa.Table]:
+    """Rows of the work list, for `units`."""
+    size = _ROWS_PER_BLOCK
+    return [pa.table({"row": rows[i : i + size]}, schema=_ROWS) for i in range(0, len(rows), size)]
 
 
-def _rows_of(batch: pa.Table) -> list[int]:
-    return [row for group in batch["rows"].to_pylist() for row in group]
+def units(batch: pa.Table) -> Iterator[pa.Table]:
+    """One by one."""
+    for row in batch["row"].to_pylist():
+        yield pa.table({"row": [row]}, schema=_ROWS)
+
+
+class _WorkList:
+    """Rows of `units.parquet`, for an actor that asks for one after the other."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._file: pq.ParquetFile | None = None  # opened in the actor
+        self._number, self._group = -1, pa.table({})
+
+    def of(self, batch: pa.Table) -> Iterator[dict[str, Any]]:
+        self._file = self._file or open_parquet(self._run.units)
+        for row in batch["row"].to_pylist():
+            number, place = divmod(row, _UNITS_PER_ROW_GROUP)
+            if number != self._number:
+                self._number, self._group = number, self._file.read_row_group(number)
+            yield from self._group.slice(place, 1).to_pylist()
 
 
 class OpenPrompts:
     """Units as the source gets them: prompts of the work list, without images."""
 
     def __init__(self, run: RunDir, source: str) -> None:
-        self._run, self._source = run, source
+        self._list, self._source = _WorkList(run), source
 
     def __call__(self, batch: pa.Table) -> Iterator[dict[str, Any]]:
-        file = open_parquet(self._run.units)
-        kept, group = -1, pa.table({})
-        for row in _rows_of(batch):
-            if row // _UNITS_PER_ROW_GROUP != kept:
-                kept = row // _UNITS_PER_ROW_GROUP
-                group = file.read_row_group(kept)
-            (told,) = group.slice(row % _UNITS_PER_ROW_GROUP, 1).to_pylist()
-            unit = unit_from_row(told)
+        for unit in map(unit_from_row, self._list.of(batch)):
             candidates = [Candidate(prompt, self._source) for prompt in unit.prompts]
             yield {"round": unit.round, "unit": unit.number, "candidates": candidates}
 
@@ -118,10 +128,9 @@ class OpenFiles:
     """Units as an earlier stage left them in their files."""
 
     def __init__(self, run: RunDir) -> None:
-        self._run = run
+        self._run, self._list = run, _WorkList(run)
 
     def __call__(self, batch: pa.Table) -> Iterator[dict[str, Any]]:
-        table = open_parquet(self._run.units).read(columns=["round", "unit"])
-        for row in _rows_of(batch):
-            (told,) = table.slice(row, 1).to_pylist()
-            yield {**told, "candidates": read_unit(self._run, unit_id(told["round"], told["unit"]))}
+        for told in self._list.of(batch):
+            candidates = read_unit(self._run, unit_id(told["round"], told["unit"]))
+            yield {"round": told["round"], "unit": told["unit"], "candidates": candidates}
