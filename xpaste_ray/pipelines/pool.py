@@ -125,11 +125,11 @@ class PoolJob:
         passes = [(one, self._missing(one, names)) for one in self._passes()]
         if any(missing for _, missing in passes):
             self.run.scores.remove()  # of units that may change: should this end early, they are out of date
-            self._tell_plan(passes, names)
+            plan = self._tell_plan(passes, names)
             self._check_nodes()
-        for stages, missing in passes:
-            if missing:
-                self._run_pass(stages, missing)
+            for stages, missing in passes:
+                if missing:
+                    self._run_pass(plan, stages, missing)
         self._select_and_seal({names[row] for row in passes[-1][1]})
 
     def show_plan(self) -> None:
@@ -146,14 +146,16 @@ class PoolJob:
         recipes = [self.steps[stage].fingerprint for stage in further]
         return missing_rows(self.run, names, recipes, self.retry_failed)
 
-    def _tell_plan(self, passes: list[tuple[tuple[str, ...], list[int]]], names: Sequence[str]) -> None:
+    def _tell_plan(self, passes: list[tuple[tuple[str, ...], list[int]]], names: Sequence[str]) -> Plan:
         """Start or find Ray, which knows what there is. ConfigError if the cluster cannot hold the plan."""
         missing = max(len(rows) for _, rows in passes)
         if missing < len(names):
             self.progress.say(f"continuing: {len(names) - missing} of {len(names)} units are done")
         self.progress.say("starting Ray")
         start_ray(self.inputs.settings.resources, self.progress)
-        self.progress.say(describe(self._plan(), missing, self.order == "sequential"))
+        plan = self._plan()
+        self.progress.say(describe(plan, missing, self.order == "sequential"))
+        return plan
 
     def _check_nodes(self) -> None:
         from xpaste_ray.pipelines.nodes import check_shared
@@ -167,8 +169,7 @@ class PoolJob:
         costs = stage_costs(settings)
         return plan_resources(settings.resources, costs, cluster_nodes(), self.order == "sequential")
 
-    def _run_pass(self, stages: tuple[str, ...], rows: list[int]) -> None:
-        plan = self._plan()
+    def _run_pass(self, plan: Plan, stages: tuple[str, ...], rows: list[int]) -> None:
         code = {**stage_code(self.inputs, plan), **self.code}
         self.progress.begin(dict.fromkeys((*stages, "write"), len(rows)), "units")
         opener: Opener = OpenPrompts(self.run, "diffusion") if stages[0] == "source" else OpenFiles(self.run)
