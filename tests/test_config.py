@@ -48,7 +48,7 @@ def test_settings_of_a_part_of_the_pool_are_those_of_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "mine.yaml: the settings file cannot be read (No such file or directory)"),
+        (None, "mine.yaml: there is no such settings file"),
         ("seed: [", "mine.yaml is no YAML file: "),
         ("\xff", "mine.yaml is no YAML file: "),
         ("", "mine.yaml holds no settings: it needs sections, such as seed, compose"),

@@ -89,8 +89,10 @@ def demo(
     """Run the whole chain: category names to a labelled COCO dataset, with the embedded models."""
     from xpaste_ray.config import load_settings
     from xpaste_ray.pipelines.demo import run_demo
+    from xpaste_ray.pipelines.places import check_absolute
     from xpaste_ray.report import ConsoleProgress, print_summary
 
+    check_absolute("--out", str(out))
     settings = load_settings(preset, overrides or ())
     with ConsoleProgress() as progress:
         summary = run_demo(settings, out, progress)

@@ -24,6 +24,7 @@ from pydantic import (
 
 from xpaste_ray.categories import did_you_mean
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.storage import locate
 from xpaste_ray.yaml12 import dump_yaml, load_yaml
 
 PRESETS_DIR = Path(__file__).resolve().parent / "presets"
@@ -480,13 +481,13 @@ def _read(preset: str) -> dict[str, Any]:
             f"unknown preset {preset!r}{did_you_mean(preset, preset_names())} "
             "(to use a file of your own, give its path, which ends in .yaml or .yml or has a / in it)"
         )
-    path = Path(preset) if _is_path(preset) else PRESETS_DIR / f"{preset}.yaml"
+    path = preset if _is_path(preset) else str(PRESETS_DIR / f"{preset}.yaml")
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        values = load_yaml(locate(path).read_text())
+    except FileNotFoundError:
         raise ConfigError(
-            f"{path}: the settings file cannot be read ({error.strerror}); "
-            f"`xpaste config show --preset demo > {path}` writes one to begin with"
+            f"{path}: there is no such settings file; `xpaste config show --preset demo` prints one to "
+            "begin with"
         ) from None
     except ValueError as error:
         raise ConfigError(f"{path} is no YAML file: {error}") from None

@@ -62,7 +62,8 @@ def test_accepted_instances_are_told_per_gpu_second_and_without_gpus_per_core_se
 
 def test_record_of_a_sitting():
     record = _on_gpus().record()
-    assert record["stages"]["source"] == {"images": 3200, "busy_s": 760.0, "actors": 8, "gpus": 6.0}
+    source = {"images": 3200, "busy_s": 760.0, "wall_s": 100.0, "actors": 8, "gpus": 6.0}
+    assert record["stages"]["source"] == {**source, "images_per_gpu_second": pytest.approx(3200 / 600)}
     assert record["busy_s"] == {"source": 760.0, "segment": 180.0, "score": 40.0, "select+seal": 2.0}
     assert record["load_s"] == {"source": 24.0} and record["deaths"] == {"score": 1}
     assert record["bottleneck"] == "source" and record["accepted_per_gpu_second"] == 3.0

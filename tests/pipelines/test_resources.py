@@ -8,6 +8,7 @@ from xpaste_ray.pipelines.resources import (
     SPARE_CPUS,
     Cost,
     Node,
+    check_cores,
     check_fits,
     cpus_booked,
     describe,
@@ -42,12 +43,21 @@ def test_shares_fill_a_card_and_no_card_holds_two_actors_of_a_stage():
     assert 2 * source > 1 and 2 * segment > 1 - source  # Ray starts the stages in this order
 
 
-def test_auto_gives_processors_what_the_cards_can_feed():
+def test_auto_gives_processors_twice_what_the_cards_can_feed():
     # A card makes 1 / (0.8 + 0.002) = 1.247 images/s, so 8 make 9.98; at 0.7 s a cut they need 6.98 cores.
     plan = plan_resources(_settings(), CUT_ON_CPU, [Node(64, 8)])
-    assert _shares(plan) == {"source": (8, 0.75), "segment": (7, 0), "score": (8, 0.25)}
-    # 2 GPUs on 4 cores: 4 - 2 spare - 0.4 of the cards' actors leave 1.6, so 2, though 1.75 would do.
+    assert _shares(plan) == {"source": (8, 0.75), "segment": (14, 0), "score": (8, 0.25)}
+    # 2 GPUs on 4 cores: 4 - 2 spare - 0.4 of the cards' actors leave 1.6, so 2, though 3.5 would do.
     assert plan_resources(_settings(), CUT_ON_CPU, [Node(4, 2)])["segment"].actors == 2
+
+
+@pytest.mark.parametrize(("steps", "images_per_s"), [(50, 8 * 4.2), (25, 8 * 8.2), ("null", 8 * 30)])
+def test_auto_cuts_out_as_fast_as_eight_large_cards_generate(steps, images_per_s):
+    """`null`: the model's own number of steps, which may be a Turbo model's single one."""
+    told = ["source.model=/models/sd", f"source.steps={steps}", "score.model=/models/clip"]
+    costs = stage_costs(load(PoolSettings, "demo", told))
+    plan = plan_resources(_settings(), costs, [Node(192, 8)])
+    assert plan["segment"].actors >= min(images_per_s * costs["segment"].cpu_s, 186)
 
 
 def test_auto_without_gpus_shares_cores_by_cost():
@@ -142,6 +152,13 @@ def test_generation_costs_five_hundred_clip_scores():
     )
     ratio = costs["source"].gpu_s / costs["score"].gpu_s
     assert 500 < ratio < 540  # 82.8 TFLOP an image against 0.16
+
+
+def test_local_actor_must_not_want_more_cores_than_there_are():
+    """Ray would believe in them: it is told how many there are."""
+    check_cores(_settings(score={"actors": 1, "cpus": 1}))
+    with pytest.raises(ConfigError, match=r"resources.score.cpus is 5000 and this machine has \d+ cores"):
+        check_cores(_settings(score={"actors": 1, "cpus": 5000}))
 
 
 def test_local_ray_gets_the_cpus_that_the_actors_book():

@@ -85,7 +85,14 @@ class Figures:
     def record(self) -> dict[str, Any]:
         """For `run.json`."""
         stages = {
-            name: {"images": one.images, "busy_s": one.busy_s, "actors": one.actors, "gpus": one.gpus}
+            name: {
+                "images": one.images,
+                "busy_s": one.busy_s,
+                "wall_s": one.wall_s,
+                "actors": one.actors,
+                "gpus": one.gpus,
+                "images_per_gpu_second": one.images_per_gpu_second,
+            }
             for name, one in self.stages.items()
         }
         told: dict[str, Any] = {

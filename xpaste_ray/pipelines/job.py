@@ -1,5 +1,6 @@
 """What every job shares: how it tells of its progress, what it sums up, and its `run.json`."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -10,7 +11,7 @@ from xpaste_ray.config import ResourceSettings
 from xpaste_ray.fingerprints import differences
 from xpaste_ray.pace import NOTHING_KNOWN, StageState
 from xpaste_ray.pipelines.figures import Figures, StageFigures
-from xpaste_ray.pipelines.resources import cpus_booked
+from xpaste_ray.pipelines.resources import check_cores, cpus_booked
 from xpaste_ray.pipelines.steps import Step
 from xpaste_ray.runs import RunDir, read_json, write_json
 
@@ -74,9 +75,14 @@ def finish_record(run: RunDir, record: dict[str, Any], summary: Summary) -> None
 
 
 def start_ray(resources: ResourceSettings, progress: Progress) -> None:
-    """Start or find Ray, unless that is done, with the job's progress as its listener."""
+    """Start or find Ray, unless that is done, with the job's progress as its listener.
+
+    ConfigError if it is to be started here and this machine is too small.
+    """
     from xpaste_ray.pipelines import ray_profile  # a finished job does not pay for Ray
     from xpaste_ray.pipelines.watch import Watch
 
+    if not os.environ.get("RAY_ADDRESS"):
+        check_cores(resources)
     ray_profile.start_ray(cpus_booked(resources))
     ray_profile.configure_data(Watch(progress).tell)

@@ -18,7 +18,7 @@ SPARE_CPUS = 2.0  # for those tasks: when logical CPUs run out, Ray waits in sil
 
 # Cost of one image. TFLOP: X-Paste's models. Seconds on one core, measured with the shipped ones.
 _UNET_TFLOP, _VAE_TFLOP = 0.8033, 2.514  # Stable Diffusion 1.5 at 512 px: one forward, one decode
-_USUAL_STEPS = 50
+_FEWEST_STEPS = 1  # where the model's own files say how many; a Turbo model's
 _CLIP_TFLOP = 0.16  # ViT-L/14
 _GPU_TFLOPS = 300.0  # that a large card does of these in a second
 _CPU_TFLOPS = 0.05  # that one core does
@@ -62,7 +62,7 @@ def compose_resources(actors: int) -> StageResources:
 def stage_costs(settings: Settings) -> dict[str, Cost]:
     """What an image costs in each model stage. Rough is enough: ratios matter."""
     source, embedded = settings.source, settings.source.model == "embedded:diffusion"
-    steps = source.steps or _USUAL_STEPS
+    steps = source.steps or _FEWEST_STEPS
     generation = steps * 2 * _UNET_TFLOP + _VAE_TFLOP
     score = settings.score.model
     return {
@@ -102,7 +102,7 @@ def _size(fixed: Plan, costs: Mapping[str, Cost], nodes: Sequence[Node]) -> Plan
     main = max(costs, key=lambda stage: costs[stage].gpu_s or 0.0)
     shared = _share_gpus(on_gpu, fixed, main, nodes)
     rest = {stage: costs[stage].cpu_s for stage in auto if stage not in shared}
-    rate = math.inf  # images a second: more than the GPUs make is idle
+    rate = math.inf  # images a second that the GPUs make
     if shared:
         rate = shared[on_gpu[0]].actors / sum(costs[stage].gpu_s or 0.0 for stage in on_gpu)
     cpus = sum(node.cpus for node in nodes) - SPARE_CPUS - _total_cpus(fixed | shared)
@@ -149,14 +149,28 @@ def _share_gpus(stages: Sequence[str], fixed: Plan, main: str, nodes: Sequence[N
 
 
 def _share_cpus(seconds: Mapping[str, float], cores: float, rate: float) -> Plan:
-    """Cores in the proportion of the stages' costs, at least one each, and no more than `rate` needs."""
+    """Cores in the proportion of the stages' costs, at least one each, and no more than twice what `rate`
+    needs: a GPU that waits for a core costs more than a core that waits, and costs are rough."""
     total = sum(seconds.values())
     plan = {}
     for stage, cost in seconds.items():
         share = max(1, round(cores * cost / total))
-        needed = share if rate == math.inf else max(1, math.ceil(rate * cost))
+        needed = share if rate == math.inf else max(1, math.ceil(2 * rate * cost))
         plan[stage] = StageResources(actors=min(share, needed))
     return plan
+
+
+def check_cores(resources: ResourceSettings) -> None:
+    """ConfigError if an actor wants more cores than this machine has. Where Ray is started here it would
+    get them: its CPUs are bookkeeping."""
+    cores = len(os.sched_getaffinity(0))
+    for stage in MODEL_STAGES:
+        wanted = getattr(resources, stage)
+        if wanted != "auto" and wanted.cpus > cores:
+            raise ConfigError(
+                f"resources.{stage}.cpus is {wanted.cpus:g} and this machine has {cores} cores: lower it, or "
+                "set RAY_ADDRESS to a cluster with larger nodes"
+            )
 
 
 def check_fits(plan: Plan, nodes: Sequence[Node]) -> None:
