@@ -9,7 +9,7 @@ import pyarrow.fs as pafs
 from xpaste_ray.storage import Location
 
 Fault = Callable[[str, str], None]
-"""Called with the operation (put, write, read, info, list or delete) and the key; raises to fail."""
+"""Called with the operation (put, write, read, part, info, list or delete) and the key; raises to fail."""
 
 
 def faulty(location: Location, fault: Fault) -> Location:
@@ -51,6 +51,22 @@ class _Stream:
         pass
 
 
+class _Source:
+    """A file that asks before each of its parts is read."""
+
+    def __init__(self, inner: pa.NativeFile, ask: Callable[[], None]) -> None:
+        self.inner, self.ask, self.closed = inner, ask, False
+        self.seek, self.tell = inner.seek, inner.tell
+
+    def read(self, size: int) -> bytes:
+        self.ask()
+        return self.inner.read(size)
+
+    def close(self) -> None:
+        self.closed = True
+        self.inner.close()
+
+
 class _Handler(pafs.FileSystemHandler):
     def __init__(self, inner: pafs.FileSystem, fault: Fault) -> None:
         self.inner, self.fault = inner, fault
@@ -77,7 +93,8 @@ class _Handler(pafs.FileSystemHandler):
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         self.fault("read", path)
-        return self.inner.open_input_file(path)
+        source = _Source(self.inner.open_input_file(path), lambda: self.fault("part", path))
+        return pa.PythonFile(source, mode="r")
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         self.fault("read", path)

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.faulty import Failing, faulty
 from xpaste_ray import storage
 from xpaste_ray.errors import ConfigError, StorageError
-from xpaste_ray.runs import write_parquet
+from xpaste_ray.runs import open_parquet, write_parquet
 from xpaste_ray.storage import Location, aside_of, locate
 
 
@@ -182,10 +183,21 @@ def test_passing_failures_of_a_store_are_tried_again(s3, quick, operation):
     assert place.read_bytes() == b"123" and fault.calls == 4
 
 
+def test_parts_of_an_open_file_are_asked_for_again(s3, quick):
+    """A connection that drops inside a file does not make it a damaged one."""
+    folder = locate(s3())
+    write_parquet(folder / "a.parquet", table := pa.table({"number": range(1000)}))
+    fault = Failing("part", times=3)
+    assert open_parquet(faulty(folder, fault) / "a.parquet").read().equals(table) and fault.calls > 3
+    with (faulty(folder, Failing("part", times=2)) / "a.parquet").open() as file:
+        assert file.seek(-4, 2) == file.size() - 4 and file.read() == b"PAR1"
+
+
 @pytest.mark.parametrize(
     ("operation", "call"),
     [
         ("read", lambda place, path: place.read_bytes()),
+        ("part", lambda place, path: place.open().read()),
         ("read", lambda place, path: place.open()),
         ("read", lambda place, path: place.download(path)),
         ("info", lambda place, path: place.exists()),

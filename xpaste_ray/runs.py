@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from xpaste_ray.errors import ConfigError, StorageError
 from xpaste_ray.fingerprints import differences
 from xpaste_ray.lease import Say, hold_lease
-from xpaste_ray.storage import ASIDE_SUFFIX, Location, locate
+from xpaste_ray.storage import ASIDE_SUFFIX, Location, local_errors, locate
 
 MIN_FREE_BYTES = 2 * 1024**3
 
@@ -172,14 +172,31 @@ def write_parquet(file: Path | Location, table: pa.Table, recipe: str = "") -> N
     write_whole(file, sink.getvalue().to_pybytes())
 
 
+class GrowingParquet:
+    """A Parquet file on the local disk, written row group by row group. StorageError if that is full."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._path = path
+        with local_errors(path):
+            self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+
+    def write_table(self, table: pa.Table) -> None:
+        with local_errors(self._path):
+            self._writer.write_table(table)
+
+    def close(self) -> None:
+        with local_errors(self._path):
+            self._writer.close()
+
+
 @contextmanager
-def whole_parquet(file: Location, schema: pa.Schema, recipe: str) -> Iterator[pq.ParquetWriter]:
+def whole_parquet(file: Location, schema: pa.Schema, recipe: str) -> Iterator[GrowingParquet]:
     """A Parquet file that is written row group by row group, and appears when all of it is there. Until then
     it grows on the local disk: in memory, that of a million prompts would add a third to the driver's."""
     schema = schema.with_metadata({_RECIPE: recipe.encode()})
     with tempfile.TemporaryDirectory(prefix="xpaste-") as folder:
         growing = Path(folder) / "growing.parquet"
-        with pq.ParquetWriter(growing, schema, compression="zstd", write_page_checksum=True) as writer:
+        with closing(GrowingParquet(growing, schema)) as writer:
             yield writer
         file.upload(growing)
 

@@ -5,6 +5,7 @@ one put. What fails for a passing reason in an object store is tried again for a
 """
 
 import errno
+import io
 import os
 import posixpath
 import re
@@ -124,7 +125,8 @@ class Location:
 
     def open(self) -> pa.NativeFile:
         """For reading, in any order. FileNotFoundError if there is no file."""
-        return self._do(lambda: self.fs.open_input_file(self.key))
+        file = self._do(lambda: self.fs.open_input_file(self.key))
+        return file if self.is_local else pa.PythonFile(_PersistentFile(self, file), "r")
 
     def read_bytes(self) -> bytes:
         """FileNotFoundError if there is no file."""
@@ -214,7 +216,7 @@ class Location:
     def _copy_to(self, aside: Path) -> None:
         with self.fs.open_input_file(self.key) as source, aside.open("wb", buffering=0) as file:
             while chunk := source.read(_CHUNK_BYTES):
-                with _local_errors(aside):
+                with local_errors(aside):
                     file.write(chunk)
             if file.tell() != source.size():
                 raise OSError(f"only {file.tell()} of {source.size()} bytes arrived")
@@ -224,7 +226,7 @@ class Location:
         """A local path to write to; it is renamed into place, or removed if that fails."""
         aside = aside_of(self.path)
         try:
-            with _local_errors(self):
+            with local_errors(self):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 yield aside
                 aside.replace(self.path)
@@ -236,7 +238,7 @@ class Location:
     def _do(self, call: Callable[[], T]) -> T:
         if not self.is_local:
             return _persistently(self, call)
-        with _local_errors(self):
+        with local_errors(self):
             return call()
 
 
@@ -273,7 +275,8 @@ def locate(given: "str | Path | Location") -> Location:
 
 def aside_of(path: Path) -> Path:
     """Where a file is written before it is renamed into place; no two processes share one."""
-    return path.with_name(f".{path.name}.{os.getpid()}{ASIDE_SUFFIX}")
+    own = f"{os.uname().nodename}.{os.getpid()}"  # a disk may be shared
+    return path.with_name(f".{path.name}.{own}{ASIDE_SUFFIX}")
 
 
 def _local_path(text: str, rest: str) -> str:
@@ -336,7 +339,7 @@ def _local_stamps(folder: Path, prefix: str = "") -> Iterator[tuple[str, Stamp]]
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    with _local_errors(path), path.open("rb") as file:
+    with local_errors(path), path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
 
@@ -364,8 +367,40 @@ def _persistently(location: Location, call: Callable[[], T]) -> T:
         pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
 
+class _PersistentFile(io.RawIOBase):
+    """A file of an object store; a part of it that cannot be read is asked for again, as all else is."""
+
+    def __init__(self, location: Location, file: pa.NativeFile) -> None:
+        self._location, self._file = location, file
+        self._at, self._size = 0, file.size()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = self._size - self._at if size < 0 else size
+        data: bytes = _persistently(self._location, lambda: self._file.read_at(wanted, self._at))
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 @contextmanager
-def _local_errors(where: Path | Location) -> Iterator[None]:
+def local_errors(where: Path | Location) -> Iterator[None]:
     """StorageError for what a disk may answer, but for a file that is not there."""
     try:
         yield

@@ -256,6 +256,7 @@ def run_units(
         RemoteLedger,
         actor_stage,
         dataset_of,
+        feed,
         listen,
         run_to_end,
         task_stage,
@@ -264,7 +265,8 @@ def run_units(
     from xpaste_ray.pipelines.watch import Watch
 
     ledger = RemoteLedger({name: resources.actors for name, resources in plan.items()})
-    dataset = task_stage(dataset_of(row_blocks(rows), row_by_row=True), units, {}, tasks=1)
+    actors = next(iter(plan.values())).actors
+    dataset = feed(dataset_of(row_blocks(rows), one_by_one=True), units, rows_ahead=2 + 2 * actors)
     for number, (name, resources) in enumerate(plan.items()):
         kwargs = {"name": name, "stage": code[name].target, "stage_kwargs": dict(code[name].kwargs),
                   "attempts": ledger, "opener": None if number else opener,
@@ -283,9 +285,17 @@ def run_units(
 
 def _why(ledger: "RemoteLedger", error: Exception) -> str:
     """What ended a run: what its actors told, else Ray's own last line."""
+    from ray.data.exceptions import ExecutionTimeoutError
+
     with suppress(Exception):  # the ledger may be lost, too
         if failure := ledger.state().failure:
             return failure
+    if isinstance(error, ExecutionTimeoutError):
+        return (
+            "no unit got any further for half an hour, or for as many seconds as the environment variable "
+            "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S says: set it higher if a unit may take so long, else "
+            "look at Ray's logs; then run the same command again"
+        )
     (line, *_) = reversed(str(error).strip().splitlines() or [repr(error)])
     return f"Ray gave up: {line}"
 

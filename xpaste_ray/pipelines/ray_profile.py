@@ -39,12 +39,12 @@ from xpaste_ray.worker import use_one_heap
 _ACCELERATOR = "accelerator_type:"  # Ray's prefix of the resource that names a node's kind of GPU
 
 _OBJECT_STORE_BYTES = 1024**3
-_NO_PROGRESS_TIMEOUT_S = 1800  # a large model may take this long to load from a slow disk
 
 _TASK_RETRIES = 5  # of a task whose process dies; else Ray starts it again for ever
 
-_WAITING_PER_ACTOR = 2  # units in a stage's queue, beside those that Ray has given to its actors
-_WRITERS = 8  # as many wait for tasks as would for so many actors
+_WAITING_PER_ACTOR = 2  # units
+_WAITING_WHILE_LOADING = 64  # for each, while no actor has loaded its model: minutes of a large card
+_WAITING_FOR_TASKS = 16
 
 _POLL_S = 1.0
 _LAST_WORD_S = 10.0  # for the ledger, when all is done
@@ -173,12 +173,8 @@ def configure_data(listener: StageListener | None = None) -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False  # the listener shows progress
     context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.actor_init_retry_on_errors = False  # a model that does not load is an error at once
     context.custom_execution_callback_classes = [_ForgetBlocks, _ProgressCallback]
-    context.set_config(
-        ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*ENABLED_BACKPRESSURE_POLICIES, _ShortQueues]
-    )
     listen(listener)
     for name in ("ray.data", "ray.data._internal"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -192,21 +188,25 @@ def listen(listener: StageListener | None, ledger: RemoteLedger | None = None) -
     _ProgressCallback.listener, _ProgressCallback.ledger = listener, ledger
 
 
-def dataset_of(blocks: Sequence[pa.Table], row_by_row: bool = False) -> Dataset:
+def dataset_of(blocks: Sequence[pa.Table], one_by_one: bool = False) -> Dataset:
     """A block each. `from_arrow` would run a task for every one, in seconds, and keep some 40 kB of it.
 
-    row_by_row: stages hand on each row as soon as it is made, as a block; else a few together.
+    one_by_one: stages hand on each row as soon as it is made, as a block, and none runs far ahead of the
+    next; else a few together, and as far ahead as the object store allows.
     """
     dataset = from_blocks(list(blocks))
-    if row_by_row:
-        dataset.context.target_max_block_size = 1  # the datasets made from this one share its context
+    if one_by_one:
+        context = dataset.context  # its own; the datasets made from it share that
+        context.target_max_block_size = 1
+        policies = [*ENABLED_BACKPRESSURE_POLICIES, _ShortQueues]
+        context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
     return dataset
 
 
 def actor_stage(
     dataset: Dataset, name: str, actor: type, resources: StageResources, kwargs: dict[str, Any]
 ) -> Dataset:
-    """A fixed pool of actors, one row (group of units, or shard) a call, as Arrow."""
+    """A fixed pool of actors, one row (unit, or shard) a call, as Arrow."""
     named = type(name, (actor,), {})  # the operator's name in Ray's tools is the class's
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RayDeprecationWarning)  # of the last two keywords; see above
@@ -224,21 +224,31 @@ def actor_stage(
         )
 
 
-def task_stage(
-    dataset: Dataset, function: Callable[..., Any], kwargs: dict[str, Any], tasks: int | None = None
+def task_stage(dataset: Dataset, function: Callable[..., Any], kwargs: dict[str, Any]) -> Dataset:
+    """A function of a block, as Arrow, in tasks; the operator's name is the function's."""
+    return _tasks(dataset, function, TaskPoolStrategy(), fn_kwargs=kwargs)
+
+
+def feed(dataset: Dataset, function: Callable[..., Any], rows_ahead: int) -> Dataset:
+    """A generator of rows in a task that goes on for the whole run, up to `rows_ahead` of what is asked for.
+    Ray's own two are too few for stages that take dozens a second."""
+    objects = 2 * rows_ahead  # a block, and what Ray notes of it
+    return _tasks(dataset, function, TaskPoolStrategy(size=1), _generator_backpressure_num_objects=objects)
+
+
+def _tasks(
+    dataset: Dataset, function: Callable[..., Any], compute: TaskPoolStrategy, **options: Any
 ) -> Dataset:
-    """A function of a block, as Arrow, in tasks, `tasks` at a time at most; the operator's name is the
-    function's."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RayDeprecationWarning)  # of the last keyword; see above
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # of the last keywords; see above
         return dataset.map_batches(
             function,
-            fn_kwargs=kwargs,
             batch_size=None,
             batch_format="pyarrow",
-            compute=TaskPoolStrategy(size=tasks),
+            compute=compute,
             num_cpus=TASK_CPUS,
             max_retries=_TASK_RETRIES,
+            **options,
         )
 
 
@@ -270,7 +280,11 @@ class _ShortQueues(BackpressurePolicy):
 
 
 def _waiting_at_most(op: PhysicalOperator) -> int:
-    return _WAITING_PER_ACTOR * (op.get_max_concurrency_limit() or _WRITERS)
+    """In a stage's queue, beside what Ray has given to its actors."""
+    actors = op.get_max_concurrency_limit()
+    if actors is None:
+        return _WAITING_FOR_TASKS
+    return actors * (_WAITING_PER_ACTOR if op.get_actor_info().running else _WAITING_WHILE_LOADING)
 
 
 class _ForgetBlocks:
