@@ -76,7 +76,7 @@ def watch_driver(root: Path, prompts: int, limit_s: float) -> dict[str, Any]:
         "units_done": samples[-1][0],
         "units_per_s": samples[-1][0] / seconds,
         "peak_mib": max(size for _, size in samples) / _MIB,
-        "mib_per_1000_units": growth(samples[len(samples) // 4 :]) * 1000 / _MIB,
+        "mib_per_1000_units": growth(samples[len(samples) // 2 :]) * 1000 / _MIB,  # warm by then
         "resident": [{"units": done, "mib": round(size / _MIB, 1)} for done, size in samples[::5]],
     }
 
