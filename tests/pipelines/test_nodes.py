@@ -4,16 +4,24 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from xpaste_ray.cache import CACHE_DIR_VARIABLE, default_cache_dir
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pipelines import nodes
+from xpaste_ray.pipelines.ray_profile import start_ray
 from xpaste_ray.storage import locate
+
+CACHE_DIR = "/cache/of/this/job"
 
 
 @pytest.fixture(scope="module")
 def two_nodes():
+    """They were there before the job."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        patch.setenv(CACHE_DIR_VARIABLE, CACHE_DIR)
+        start_ray(1.0)
     yield
     ray.shutdown()
     cluster.shutdown()
@@ -39,3 +47,9 @@ def test_folder_that_a_node_does_not_see_is_refused(two_nodes, tmp_path, monkeyp
 def test_every_node_answers_by_itself(two_nodes):
     answers = nodes.on_every_node(lambda: ray.get_runtime_context().get_node_id())
     assert len(set(answers.values())) == 2
+
+
+def test_cache_dir_is_told_to_every_node(two_nodes):
+    """A cluster's processes do not have it from our environment, as those of a local Ray would."""
+    answers = nodes.on_every_node(lambda: str(default_cache_dir()))
+    assert list(answers.values()) == [CACHE_DIR] * 2
