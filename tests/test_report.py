@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -163,6 +164,19 @@ def test_rate_starts_when_the_stage_does_not_when_models_load(log):
     progress.advance("source", 1, StageState(20, working=Working(2, 2, "GPUs")))
     assert lines()[0] == "source 0 of 4 units, 2 loading a model, 0 of 2 GPUs busy"
     assert lines()[-1] == "source 1 of 4 units (20 images), 2.0 images/s, 2 of 2 GPUs busy, 30 s left"
+
+
+def test_terminal_shows_rate_queue_gpus_and_time_left():
+    stream, clock = io.StringIO(), _Clock()
+    console = Console(file=stream, width=200, force_terminal=True)
+    with ConsoleProgress(console, clock) as progress:
+        progress.begin({"source": 8}, "units")
+        clock.now = 4.0
+        progress.advance("source", 2, StageState(32, queued=3, working=Working(1, 2, "GPUs")))
+    shown = re.sub(r"\x1b\[[0-9;?]*\w", "", stream.getvalue())  # without colours and moves of the cursor
+    bar = shown.rstrip().splitlines()[-1]
+    assert re.search(r"source .* 2/8 units ", bar)
+    assert bar.endswith("8.0 images/s, queue 3, 1 of 2 GPUs busy, 12 s left")
 
 
 def test_run_outlives_who_reads_along():

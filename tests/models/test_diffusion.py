@@ -16,7 +16,8 @@ from benchmarks.architectures import TINY_SDXL, save_random
 from xpaste_ray.config import load_settings
 from xpaste_ray.embedded import DIFFUSION_DIR, SIDE_PX
 from xpaste_ray.errors import ConfigError
-from xpaste_ray.models.diffusion import DiffusionModel
+from xpaste_ray.models.diffusion import DiffusionModel, _channels_last
+from xpaste_ray.models.text_to_image import load_pipeline
 
 OWN = ("steps=null", "guidance_scale=null")
 TEXTS = ["a photo of a single banana", "a photo of a single frog", "a photo of a single lion"]
@@ -150,6 +151,19 @@ def test_safety_checker_of_the_folder_stays_and_is_told(folder):
     assert all(one.flagged and one.finite and one.pixels.max() == 0 for one in images)
 
 
+def test_convolutions_weights_lie_channels_last_where_that_is_asked_for():
+    pipeline = load_pipeline(DIFFUSION_DIR, "float32")
+    weights = [weight for part in (pipeline.unet, pipeline.vae) for weight in part.parameters()]
+    kernels = [weight for weight in weights if weight.dim() == 4]
+
+    def lie_so():
+        return [kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels]
+
+    assert not all(lie_so())  # of 1 x 1 px or one channel they lie so either way
+    _channels_last(pipeline)
+    assert all(lie_so())
+
+
 # --- compiled -------------------------------------------------------------------------------------
 
 
@@ -237,6 +251,15 @@ def test_turbo_model_makes_the_plain_calls_bytes(folder):
     _turbo_scheduler(folder)
     images = pixels(DiffusionModel(folder, settings(*OWN)).generate(TEXTS, [1, 2, 3]))
     assert np.array_equal(images, plain(TEXTS, [1, 2, 3], 1, 0.0, folder))
+
+
+def test_network_predicts_v_or_noise_as_the_folders_scheduler_says(folder):
+    made = {}
+    for prediction_type in ("v_prediction", "epsilon"):
+        _turbo_scheduler(folder, prediction_type=prediction_type)
+        made[prediction_type] = pixels(DiffusionModel(folder, settings()).generate(TEXTS, [1, 2, 3]))
+        assert np.array_equal(made[prediction_type], plain(TEXTS, [1, 2, 3], folder=folder))
+    assert not np.array_equal(made["v_prediction"], made["epsilon"])
 
 
 def _rename_pipeline(folder, name):

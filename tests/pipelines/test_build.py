@@ -1,14 +1,18 @@
 """`xpaste pool build` on a real local Ray, with stand-ins for the models."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import ray
+from typer.testing import CliRunner
 
-from tests.standins import code
+from tests.standins import Fault, code
+from xpaste_ray import cli
 from xpaste_ray.config import PoolSettings, load
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
@@ -131,3 +135,33 @@ def test_command_takes_a_file_of_names(tmp_path):
     names.write_text("bananna\n")
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "unknown category 'bananna'" in done.stderr
+
+
+def test_command_plans_one_stage_after_the_other_for_all_cores(tmp_path):
+    """`auto` counts for every stage, whatever the preset or --set say, and each has the machine to itself."""
+    done = subprocess.run(
+        [XPASTE, "pool", "build", "--dry-run", "--out", tmp_path / "run", "--plan", "sequential",
+         "--resources", "auto", "--set", "resources.source.actors=99"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0 and "units, one stage after the other" in done.stdout, done.stderr
+    cores = len(os.sched_getaffinity(0))
+    actors = re.findall(r"^  (source|segment|score) +(\d+) actor", done.stdout, re.MULTILINE)
+    assert actors == [(stage, str(cores)) for stage in ("source", "segment", "score")]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("options", "units"), [((), 0), (("--retry-failed",), 1)])
+def test_command_runs_units_with_a_passing_failure_again_on_demand_only(lossy, options, units):
+    command = ["pool", "build", "--dry-run", "--out", str(lossy), *(f"--set={one}" for one in SMALL)]
+    done = CliRunner().invoke(cli.app, [*command, *options], catch_exceptions=False)
+    assert done.exit_code == 0 and f"plan: {units} units, all stages at once" in done.output, done.output
+
+
+@pytest.fixture(scope="module")
+def lossy(tmp_path_factory):
+    """A run that lost an image to a failure that may have passed."""
+    folder = tmp_path_factory.mktemp("lossy")
+    fault = Fault("pass", ("banana-0",), folder)
+    build_pool(_settings(), folder / "run", Told(), BuildOptions(code=code(source={"fault": fault})))
+    return folder / "run"

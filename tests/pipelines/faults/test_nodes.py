@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import psutil
@@ -16,17 +16,17 @@ from tests.pipelines.faults.harness import ROOT, assert_same_run, driving, proce
 pytestmark = pytest.mark.faults
 
 _STORE_BYTES = 200 * 1024**2
+_QUICK = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000,
+          "health_check_timeout_ms": 1000, "health_check_failure_threshold": 5}  # fmt: skip
 _LOST_AFTER_S = 8  # a node that does not answer: the first look after 1 s, then 5 misses of 1 s, and the news
 
 ON_GPUS = (*SMALL, "resources.source.actors=2", "resources.source.gpus=1")
 
 
 @contextmanager
-def _three_nodes() -> Iterator[Cluster]:
-    """A head with CPUs only, and two workers with one GPU each."""
-    quick = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000,
-             "health_check_timeout_ms": 1000, "health_check_failure_threshold": 5}  # fmt: skip
-    head = {"num_cpus": 8, "object_store_memory": _STORE_BYTES, "_system_config": quick}
+def _three_nodes(health_checks: Mapping[str, int] = _QUICK) -> Iterator[Cluster]:
+    """A head with CPUs only, and two workers with one GPU each. `health_checks`: Ray's own if empty."""
+    head = {"num_cpus": 8, "object_store_memory": _STORE_BYTES, "_system_config": dict(health_checks)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))  # the workers import the stand-ins
         cluster = Cluster(True, head_node_args=head)
@@ -53,12 +53,18 @@ def stages(notes):
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    "seconds", [pytest.param(2, id="too-short-to-be-lost"), pytest.param(_LOST_AFTER_S + 12, id="lost")]
+    ("seconds", "health_checks"),
+    [
+        pytest.param(2, _QUICK, id="too-short-to-be-lost"),
+        pytest.param(_LOST_AFTER_S + 12, _QUICK, id="lost"),
+        pytest.param(60, {}, id="a-minute-by-rays-own-checks", marks=pytest.mark.slow),
+    ],
 )
-def test_node_that_stops_answering_for_a_while(reference, tmp_path, notes, stages, seconds):
+def test_node_that_stops_answering_for_a_while(reference, tmp_path, notes, stages, seconds, health_checks):
     """Half of the workers. Its actor goes on, beside its replacement if there is one."""
     out = tmp_path / "run"
-    with _three_nodes() as cluster, driving(Job(out, ON_GPUS, stages), cluster.address) as driver:
+    job = Job(out, ON_GPUS, stages)
+    with _three_nodes(health_checks) as cluster, driving(job, cluster.address) as driver:
         driver.until(lambda: len(processes(notes, "source")) == 2 and len(unit_files(out)) >= 2, "unit 2")
         raylet = _raylet(next(iter(cluster.worker_nodes)))
         os.kill(raylet.pid, signal.SIGSTOP)

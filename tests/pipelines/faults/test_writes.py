@@ -1,13 +1,17 @@
 """F6 and F8: a writer dies around the rename, and a disk is full."""
 
+import shutil
+import signal
 import subprocess
 
 import pytest
 
 from tests.pipelines.faults.driver import Job
-from tests.pipelines.faults.harness import ROOT, assert_same_run, driving, unit_files
+from tests.pipelines.faults.harness import ROOT, assert_same_run, driving, run, unit_files
 
 pytestmark = pytest.mark.faults
+
+INJECT = ROOT / "tests/pipelines/faults/inject"
 
 
 @pytest.mark.timeout(300)
@@ -19,13 +23,38 @@ def test_writers_killed_around_the_rename_leave_no_part_and_no_double(reference,
             (kills / f"{moment}-{number}").touch()
     monkeypatch.setenv("XPASTE_KILL_RENAME", str(kills))
     out = tmp_path / "run"
-    with driving(Job(out), path=(ROOT / "tests/pipelines/faults/inject",)) as driver:
+    with driving(Job(out), path=(INJECT,)) as driver:
         assert driver.end() == 0, driver.shown
     assert list(kills.iterdir()) == []
     asides = list(out.rglob(".*.aside"))
     assert len(asides) == 2  # of those killed before it: no part of the run, gone at its next start
     for path in asides:
         path.unlink()
+    assert_same_run(out, reference)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["shard-", "index.arrow", "manifest.json", "pool.json"])
+def test_driver_killed_while_it_seals_leaves_no_part_of_a_pool(reference, tmp_path, monkeypatch, name):
+    """Before the rename, in the same command again right after it, and then left alone. Units are there, so
+    no Ray is needed."""
+    out, kills = tmp_path / "run", tmp_path / "kills"
+    shutil.copytree(reference, out)
+    shutil.rmtree(out / "pools")
+    for later in ("pool.json", "rejects.parquet"):
+        (out / later).unlink()
+    kills.mkdir()
+    for moment in ("before", "after"):
+        (kills / f"{moment}-0").touch()
+    with monkeypatch.context() as patch:
+        patch.setenv("XPASTE_KILL_RENAME", str(kills))
+        patch.setenv("XPASTE_KILL_RENAME_OF", name)
+        for there in (False, True):
+            with driving(Job(out), path=(INJECT,)) as driver:
+                assert driver.end() == -signal.SIGKILL, driver.shown
+            assert len(list(out.rglob(f".{name}*.aside"))) == (not there)
+            assert any(path.name.startswith(name) for path in out.rglob("*")) == there
+    run(Job(out))
     assert_same_run(out, reference)
 
 
@@ -38,7 +67,7 @@ def test_writes_that_always_die_end_the_run(tmp_path, monkeypatch):
         (kills / f"before-{number}").touch()
     monkeypatch.setenv("XPASTE_KILL_RENAME", str(kills))
     out = tmp_path / "run"
-    with driving(Job(out), path=(ROOT / "tests/pipelines/faults/inject",)) as driver:
+    with driving(Job(out), path=(INJECT,)) as driver:
         assert driver.end(350) == 1, driver.shown
         assert "error: Ray gave up: " in driver.shown
     assert unit_files(out) == []

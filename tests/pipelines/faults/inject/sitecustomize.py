@@ -1,7 +1,8 @@
 """Python runs this at the start of each process that has the folder on its PYTHONPATH.
 
-XPASTE_KILL_RENAME: a folder. Processes that rename a unit's file into place kill themselves, at first
-before they do it, then right after it, as often as there are files "before-*" and "after-*" to take there.
+XPASTE_KILL_RENAME: a folder. Processes that rename a file into place kill themselves, at first before they
+do it, then right after it, as often as there are files "before-*" and "after-*" to take there.
+XPASTE_KILL_RENAME_OF: how the file's name begins; a unit's if not given.
 """
 
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 
 _RENAME = Path.replace
 _TAKEN = Path(os.environ.get("XPASTE_KILL_RENAME", ""))
+_ASIDE = f".{os.environ.get('XPASTE_KILL_RENAME_OF', 'unit-')}"
 
 
 def _taken(moment: str) -> bool:
@@ -23,7 +25,7 @@ def _taken(moment: str) -> bool:
 
 
 def _replace(self: Path, target: Path) -> Path:
-    ours = self.name.startswith(".unit-")
+    ours = self.name.startswith(_ASIDE)
     if ours and _taken("before"):
         os.kill(os.getpid(), signal.SIGKILL)
     renamed = _RENAME(self, target)
