@@ -112,7 +112,9 @@ def test_what_the_cluster_can_never_hold_is_refused_at_once(tmp_path):
             BuildOptions(code=code()),
         )
     with pytest.raises(ConfigError, match="the actors need .* CPUs"):
-        plan_pool(_settings("resources.score={actors: 9, cpus: 50}"), tmp_path / "run", Told())
+        plan_pool(_settings("resources.score={actors: 900, cpus: 1}"), tmp_path / "run", Told())
+    with pytest.raises(ConfigError, match="resources.score.cpus is 5000 and this machine has .* cores"):
+        plan_pool(_settings("resources.score={actors: 1, cpus: 5000}"), tmp_path / "run", Told())
 
 
 @pytest.mark.parametrize(("categories", "per_category", "unit_size"), [(5, 4, 2), (4, 1, 4), (5, 2, 8)])
