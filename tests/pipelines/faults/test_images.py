@@ -68,6 +68,7 @@ def _lossy(tmp_path, notes, ray):
     return out
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(400)
 def test_passing_failures_are_run_again_on_demand_only_and_by_whole_units(ray, reference, tmp_path, notes):
     out = _lossy(tmp_path, notes, ray)
