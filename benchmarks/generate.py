@@ -37,7 +37,7 @@ from diffusers import AutoPipelineForText2Image
 from measuring import RESULTS, Gate, finish
 
 from xpaste_ray.categories import display_name, lvis_categories
-from xpaste_ray.config import SourceSettings
+from xpaste_ray.config import DiffusionSource
 from xpaste_ray.models.diffusion import DiffusionModel
 
 GUIDANCE = 7.5  # X-Paste, stage A; above 1 the UNet computes every image twice
@@ -168,7 +168,7 @@ def plain_way(folder: Path, dtype: str, device: str) -> Call:
 
 def our_way(folder: Path, job: Job, device: str, compiled: bool) -> Call:
     free()
-    settings = SourceSettings(
+    settings = DiffusionSource(
         model=str(folder), steps=1, guidance_scale=GUIDANCE, dtype=job.dtype, unit_size=max(job.batches),
         vae_batch=job.vae_batch, compile=compiled, threads=THREADS,
     )  # fmt: skip

@@ -37,7 +37,7 @@ def pipeline_images_per_s(root: Path) -> float:
     finally:
         ray.shutdown()
     written = sorted(path.stat().st_mtime for path in run.candidates.path.glob("*/unit-*.parquet"))
-    return (len(written) - 2) * inputs.settings.source.unit_size / (written[-1] - written[1])
+    return (len(written) - 2) * inputs.settings.sources["diffusion"].unit_size / (written[-1] - written[1])
 
 
 def plain_images_per_s(root: Path) -> float:
@@ -74,5 +74,5 @@ def plain_stages(inputs: Inputs) -> list[Any]:
 
 def _inputs(threads: int) -> Inputs:
     rounds = UNITS * 8 // 32  # units of 8 prompts, and 32 categories
-    options = [f"source.threads={threads}", f"score.threads={threads}", f"prompts.per_category={rounds}"]
+    options = [f"sources.diffusion.threads={threads}", f"score.threads={threads}", f"prompts.per_category={rounds}"]
     return resolve_inputs(load(PoolSettings, "demo", options))

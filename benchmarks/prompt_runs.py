@@ -21,6 +21,6 @@ def stand_in_run(root: Path, prompts: int) -> RunDir:
 
 def stand_in_inputs(prompts: int) -> Inputs:
     rounds = -(-prompts // CATEGORIES)
-    options = [f"source.unit_size={UNIT_SIZE}", f"prompts.per_category={rounds}"]
+    options = [f"sources.diffusion.unit_size={UNIT_SIZE}", f"prompts.per_category={rounds}"]
     settings = load(PoolSettings, "demo", options)
     return Inputs(settings, tuple(lvis_categories()[:CATEGORIES]), "stand-in", "stand-in")

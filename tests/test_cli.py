@@ -38,7 +38,7 @@ def test_help_needs_no_heavy_import():
 
 
 def test_config_show_prints_what_would_run():
-    shown = yaml.safe_load(_run("config", "show", "--set", "source.steps=7").stdout)
+    shown = yaml.safe_load(_run("config", "show", "--set", "sources.diffusion.steps=7").stdout)
     assert shown["source"]["steps"] == 7 and shown["prompts"]["per_category"] == 8
 
 
@@ -73,8 +73,8 @@ def test_unknown_command_and_option_exit_with_2():
         ),
         (["--set", "categories.names=[toaster]"], "cannot draw 'toaster'"),
         (
-            ["--set", "source.model=/no/such/model"],
-            "source.model: the model folder '/no/such/model' does not exist",
+            ["--set", "sources.diffusion.model=/no/such/model"],
+            "sources.diffusion.model: the model folder '/no/such/model' does not exist",
         ),
         (["--set", "compose.backgrounds=/no/such"], "backgrounds: /no/such is not a folder"),
     ],
@@ -135,7 +135,7 @@ def test_a_missing_pool_comes_with_the_command_that_makes_one(tmp_path):
 
 def test_ctrl_c_exits_with_130(tmp_path):
     process = subprocess.Popen(
-        [XPASTE, "demo", "--out", tmp_path / "run", "--set", "source.steps=2"],
+        [XPASTE, "demo", "--out", tmp_path / "run", "--set", "sources.diffusion.steps=2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"}, process_group=0,
     )  # fmt: skip

@@ -140,9 +140,9 @@ def test_presets_hold_the_published_numbers(preset):
 
 def test_overrides_are_yaml_values():
     settings = load_settings(
-        "demo", ["source.steps=7", "compose.instances=[2, 3]", "categories.names=[frog]"]
+        "demo", ["sources.diffusion.steps=7", "compose.instances=[2, 3]", "categories.names=[frog]"]
     )
-    assert settings.source.steps == 7
+    assert settings.sources["diffusion"].steps == 7
     assert settings.compose.instances == (2, 3)
     assert settings.categories.names == ("frog",)
     assert load_settings("demo", ["categories.names=frog"]).categories.names == ("frog",)
@@ -184,11 +184,14 @@ def test_overrides_are_yaml_of_version_1_2():
     [
         ("source.step=7", r"unknown option 'source.step': source has no 'step'; did you mean 'steps'\?"),
         ("sauce.steps=7", r"the settings have no 'sauce'; did you mean 'source'\?"),
-        ("source.steps.x=7", r"source.steps has no 'x'"),
-        ("source.steps", "write it as path.to.option=value"),
-        ("source.steps=0", "source.steps: .*greater than or equal to 1, got 0"),
-        ("source.steps=many", "source.steps: .*integer.*, got 'many'"),
-        ("source.dtype=float8", "source.dtype: .*'float32', 'float16' or 'bfloat16', got 'float8'"),
+        ("sources.diffusion.steps.x=7", r"sources.diffusion.steps has no 'x'"),
+        ("sources.diffusion.steps", "write it as path.to.option=value"),
+        ("sources.diffusion.steps=0", "sources.diffusion.steps: .*greater than or equal to 1, got 0"),
+        ("sources.diffusion.steps=many", "sources.diffusion.steps: .*integer.*, got 'many'"),
+        (
+            "sources.diffusion.dtype=float8",
+            "sources.diffusion.dtype: .*'float32', 'float16' or 'bfloat16', got 'float8'",
+        ),
         ("select.min_area_fraction=0.99", "min_area_fraction must not exceed max_area_fraction"),
         ("compose.instances=[5, 2]", r"instances: must be \[low, high\] with low <= high, got \[5, 2\]"),
         ("compose.flip_probability=.nan", "compose.flip_probability"),
@@ -226,8 +229,8 @@ def test_overrides_are_yaml_of_version_1_2():
         ("compose.output.formats=[coco, cocoo]", "compose.output.formats"),
         ("compose.output.formats=[coco, coco]", "compose.output.formats: must name each format once"),
         ("compose.blend=[]", "compose: blend needs at least one method"),
-        ("prompts.template=a photo", "prompts.template: has no {name}, got 'a photo'"),
-        ("prompts.template=a {name} {colour}", "prompts.template: has the unknown field {colour}"),
+        ("prompts.templates=a photo", "prompts.templates: has no {name}, got 'a photo'"),
+        ("prompts.templates=a {name} {colour}", "prompts.templates: has the unknown field {colour}"),
         ("resources.source.actors=0", "resources.source.actors: .*greater than or equal to 1, got 0"),
         ("resources.source=many", "resources.source: .*'auto', got 'many'"),
         ("resources.source.gpus=0.3", "resources.source.gpus: must be eighths of a GPU .*, got 0.3"),

@@ -72,6 +72,14 @@ def _lvis_rows() -> list[dict[str, Any]]:
     return rows
 
 
+def load_vocabulary(vocabulary: str) -> tuple[Category, ...]:
+    """LVIS's, by its name, or those of a file: COCO or LVIS JSON, YAML or JSON with a list of them, or text
+    with a name a line. ConfigError."""
+    if vocabulary == "lvis":
+        return lvis_categories()
+    raise ConfigError(f"categories.vocabulary: {vocabulary!r} is not known")
+
+
 def pick_categories(vocabulary: Sequence[Category], names: Iterable[str]) -> tuple[Category, ...]:
     """The named categories in the vocabulary's order. ConfigError names the nearest for an unknown one."""
     by_name = {category.name: category for category in vocabulary}

@@ -16,26 +16,47 @@ from xpaste_ray.errors import SchemaError
 
 Status = Literal["ok", "rejected"]
 
+OVERLAP_FROM = 0.1
+
+SCORE_NAMES = (
+    "clip_logit", "clip_logit_image", "clip_logit_crop", "clip_logit_black", "real_similarity", "nsfw",
+    "aesthetic",
+)  # fmt: skip
+"""Every score that a proposal may have, see `config.ScoreSettings`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One image to make. `index` counts within the category; `seed` feeds the source's generator."""
+    """One image to make, or to get. `index` counts within the category; `source` is the name of a source in
+    the settings.
+
+    text, seed: what a generated image is made from. uri, licence, page: where one that exists already is,
+    and what its owner says of it; see `sources` for what a uri of each kind is.
+    """
 
     candidate_id: str
     category_id: int
     category: str
     index: int
-    text: str
-    seed: int
+    source: str
+    text: str | None = None
+    seed: int | None = None
+    uri: str | None = None
+    licence: str | None = None
+    page: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Prompts that are always computed together; the unit of work, of retry and of resume."""
+    """Prompts of one source that are always computed together; the unit of work, of retry and of resume."""
 
     round: int
     number: int  # within the round
     prompts: tuple[Prompt, ...]
+
+    @property
+    def source(self) -> str:
+        return self.prompts[0].source
 
     @property
     def id(self) -> str:
@@ -48,7 +69,9 @@ class Proposal:
     """One mask for a candidate.
 
     mask: (H, W) uint8, 0 to 255 (soft), in the frame of the candidate's image. `ordinal` counts
-    within the method. embedding: (D,) float16 or None before scoring.
+    within the method. embedding: (D,) float16 or None before scoring. overlaps: with other proposals of the
+    candidate, by place among them: (place, IoU, part of this mask's pixels that the other one has), those
+    above `OVERLAP_FROM` in either.
     """
 
     method: str
@@ -59,11 +82,15 @@ class Proposal:
     area_fraction: float | None = None
     scores: tuple[tuple[str, float], ...] = ()
     embedding: np.ndarray | None = None
+    overlaps: tuple[tuple[int, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One image from a source with its proposals. image: (H, W, 3) uint8 RGB, None if there is none.
+
+    model: what generated it and the hash of its weights, "embedded:diffusion@1f0c...". content_hash: of the
+    bytes that were read or fetched, before they were decoded.
 
     degraded_shape: some of it was computed in a smaller batch than usual, for want of memory, so it agrees
     with an undisturbed run's within rounding only. transient: the candidate, or one of its proposals, was
@@ -71,8 +98,8 @@ class Candidate:
     """
 
     prompt: Prompt
-    source: str  # the kind of source, "diffusion"
-    model: str | None = None  # its model and the hash of the weights, "embedded:diffusion@1f0c..."
+    model: str | None = None
+    content_hash: str | None = None
     status: Status = "ok"
     reason: str | None = None
     image: np.ndarray | None = None
@@ -104,8 +131,12 @@ _PROMPT_FIELDS = [
     pa.field("category_id", pa.int64(), nullable=False),
     pa.field("category", pa.string(), nullable=False),
     pa.field("index", pa.int64(), nullable=False),
-    pa.field("text", pa.string(), nullable=False),
-    pa.field("seed", pa.int64(), nullable=False),
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("text", pa.string()),
+    pa.field("seed", pa.int64()),
+    pa.field("uri", pa.string()),
+    pa.field("licence", pa.string()),
+    pa.field("page", pa.string()),
 ]
 _OUTCOME_FIELDS = [
     pa.field("status", pa.string(), nullable=False),
@@ -113,6 +144,9 @@ _OUTCOME_FIELDS = [
 ]
 _SCORES = pa.map_(pa.string(), pa.float32())
 _EMBEDDING = pa.list_(pa.float16())
+_OVERLAPS = pa.list_(pa.struct([("place", pa.int32()), ("iou", pa.float32()), ("contained", pa.float32())]))
+
+_OVERLAP_NAMES = ("place", "iou", "contained")
 
 _PROPOSAL_HEAD = [
     pa.field("method", pa.string(), nullable=False),
@@ -120,7 +154,9 @@ _PROPOSAL_HEAD = [
     *_OUTCOME_FIELDS,
     pa.field("area_fraction", pa.float32()),
 ]
-_PROPOSAL_TAIL = [pa.field("scores", _SCORES), pa.field("embedding", _EMBEDDING)]
+_PROPOSAL_TAIL = [
+    pa.field("scores", _SCORES), pa.field("embedding", _EMBEDDING), pa.field("overlaps", _OVERLAPS)
+]  # fmt: skip
 
 # In flight images and masks are raw bytes (height * width * 3 and height * width); at rest, PNG.
 _PROPOSAL_IN_FLIGHT = pa.struct([*_PROPOSAL_HEAD, pa.field("mask", pa.large_binary()), *_PROPOSAL_TAIL])
@@ -128,8 +164,8 @@ _PROPOSAL_AT_REST = pa.struct([*_PROPOSAL_HEAD, pa.field("mask_png", pa.large_bi
 
 _CANDIDATE_HEAD = [
     *_PROMPT_FIELDS,
-    pa.field("source", pa.string(), nullable=False),
     pa.field("model", pa.string()),
+    pa.field("content_hash", pa.string()),
     *_OUTCOME_FIELDS,
     pa.field("degraded_shape", pa.bool_(), nullable=False),
     pa.field("transient", pa.bool_(), nullable=False),
@@ -146,7 +182,13 @@ _CANDIDATE_IN_FLIGHT = pa.struct(
 
 _UNIT_HEAD = [pa.field("round", pa.int32(), nullable=False), pa.field("unit", pa.int32(), nullable=False)]
 
-UNITS = pa.schema([*_UNIT_HEAD, pa.field("prompts", pa.list_(pa.struct(_PROMPT_FIELDS)), nullable=False)])
+UNITS = pa.schema(
+    [
+        *_UNIT_HEAD,
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("prompts", pa.list_(pa.struct(_PROMPT_FIELDS)), nullable=False),
+    ]
+)
 """`units.parquet`: the work list, a row a unit."""
 
 UNIT_IN_FLIGHT = pa.schema(
@@ -176,13 +218,15 @@ SCORES = pa.schema(
         pa.field("index", pa.int64(), nullable=False),
         pa.field("candidate_status", pa.string(), nullable=False),
         pa.field("candidate_reason", pa.string()),
+        pa.field("source", pa.string(), nullable=False),
         pa.field("transient", pa.bool_(), nullable=False),  # of the candidate or any of its proposals
         pa.field("method", pa.string()),
         pa.field("ordinal", pa.int32()),
         pa.field("status", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("area_fraction", pa.float32()),
-        pa.field("clip_logit", pa.float32()),
+        *(pa.field(name, pa.float32()) for name in SCORE_NAMES),
+        pa.field("overlaps", _OVERLAPS),  # `place` is among the rows of the candidate, which stand together
     ]
 )
 """`scores/`: a row a proposal; a candidate without proposals has one row with null `method`."""
@@ -219,6 +263,7 @@ def unit_to_row(unit: Unit) -> dict[str, Any]:
     return {
         "round": unit.round,
         "unit": unit.number,
+        "source": unit.source,
         "prompts": [_prompt_to_dict(prompt) for prompt in unit.prompts],
     }
 
@@ -240,8 +285,8 @@ def candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
     image = candidate.image
     return {
         **_prompt_to_dict(candidate.prompt),
-        "source": candidate.source,
         "model": candidate.model,
+        "content_hash": candidate.content_hash,
         "status": candidate.status,
         "reason": candidate.reason,
         "degraded_shape": candidate.degraded_shape,
@@ -261,8 +306,8 @@ def candidate_from_dict(row: dict[str, Any]) -> Candidate:
         image = np.frombuffer(row["rgb"], np.uint8).reshape(*size_hw, 3)
     return Candidate(
         prompt=_prompt_from_dict(row),
-        source=row["source"],
         model=row["model"],
+        content_hash=row["content_hash"],
         status=row["status"],
         reason=row["reason"],
         image=image,
@@ -283,6 +328,7 @@ def proposal_fields(proposal: Proposal) -> dict[str, Any]:
         "area_fraction": proposal.area_fraction,
         "scores": list(proposal.scores),
         "embedding": None if embedding is None else embedding.astype(np.float16),
+        "overlaps": [dict(zip(_OVERLAP_NAMES, one, strict=True)) for one in proposal.overlaps],
     }
 
 
@@ -302,4 +348,5 @@ def _proposal_from_dict(row: dict[str, Any], size_hw: tuple[int, int]) -> Propos
         area_fraction=row["area_fraction"],
         scores=tuple(row["scores"] or ()),
         embedding=None if embedding is None else np.asarray(embedding, np.float16),
+        overlaps=tuple(tuple(one[name] for name in _OVERLAP_NAMES) for one in row["overlaps"] or ()),
     )

@@ -21,7 +21,7 @@ from tests.backgrounds.material import (
 )
 from xpaste_ray.backgrounds import open_or_index, resolve_source
 from xpaste_ray.backgrounds.annotations import Frame, encode_annotation
-from xpaste_ray.backgrounds.decode import upright
+from xpaste_ray.pictures.decode import upright
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.masks import tight_box_xywh
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.formats.conftest import SPEC, make_annotation, make_image, make_sample, make_samples, rectangle
-from xpaste_ray.backgrounds.decode import check
+from xpaste_ray.pictures.decode import check
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats import images as images_module
 from xpaste_ray.formats.convert import convert

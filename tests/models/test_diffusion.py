@@ -25,7 +25,7 @@ TEXTS = ["a photo of a single banana", "a photo of a single frog", "a photo of a
 
 def settings(*overrides):
     values = ("steps=2", "guidance_scale=3.0", *overrides)
-    return load_settings("demo", [f"source.{value}" for value in values]).source
+    return load_settings("demo", [f"sources.diffusion.{value}" for value in values]).sources["diffusion"]
 
 
 def pixels(pictures):
@@ -269,7 +269,9 @@ def _rename_pipeline(folder, name):
 
 def test_folder_that_is_no_text_to_image_pipeline_is_refused(folder):
     _rename_pipeline(folder, "AudioLDMPipeline")
-    with pytest.raises(ConfigError, match="source.model: diffusers cannot load 'model' as a text-to-image"):
+    with pytest.raises(
+        ConfigError, match="sources.diffusion.model: diffusers cannot load 'model' as a text-to-image"
+    ):
         DiffusionModel(folder, settings())
 
 
@@ -282,5 +284,5 @@ def test_pipeline_that_does_not_take_what_we_say_is_refused(monkeypatch):
 def test_pipeline_that_makes_no_images_is_refused(model, monkeypatch):
     monkeypatch.setattr(model, "_pipeline", lambda **kwargs: type("Sound", (), {"audios": [1]}))
     monkeypatch.setattr(model, "_texts", lambda texts: {})
-    with pytest.raises(ConfigError, match="source.model: the pipeline made NoneType of 3 texts"):
+    with pytest.raises(ConfigError, match="sources.diffusion.model: the pipeline made NoneType of 3 texts"):
         model.generate(TEXTS, [1, 2, 3])

@@ -22,7 +22,7 @@ from xpaste_ray.runs import RunDir
 
 XPASTE = Path(sys.executable).with_name("xpaste")
 SMALL = [
-    "categories.names=[banana,frog,lion,pear,teapot]", "prompts.per_category=4", "source.unit_size=2",
+    "categories.names=[banana,frog,lion,pear,teapot]", "prompts.per_category=4", "sources.diffusion.unit_size=2",
     *(f"resources.{stage}.actors=1" for stage in ("source", "segment", "score")),
 ]  # fmt: skip
 
@@ -121,7 +121,9 @@ def test_what_the_cluster_can_never_hold_is_refused_at_once(tmp_path):
 def test_units_are_known_before_the_work_list_is_written(tmp_path, categories, per_category, unit_size):
     names = ["banana", "frog", "lion", "pear", "teapot"][:categories]
     settings = _settings(
-        f"categories.names={names}", f"prompts.per_category={per_category}", f"source.unit_size={unit_size}"
+        f"categories.names={names}",
+        f"prompts.per_category={per_category}",
+        f"sources.diffusion.unit_size={unit_size}",
     )
     inputs, run = resolve_inputs(settings), RunDir(tmp_path)
     write_units(run, inputs)
@@ -132,7 +134,9 @@ def test_command_takes_a_file_of_names(tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("banana  # yellow\n\n# none\nfrog\n")
     command = [XPASTE, "pool", "build", "--dry-run", "--out", tmp_path / "run", "--categories", names]
-    done = subprocess.run([*command, "--set=source.unit_size=1"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*command, "--set=sources.diffusion.unit_size=1"], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0 and "plan: 16 units" in done.stdout, done.stderr
     names.write_text("bananna\n")
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

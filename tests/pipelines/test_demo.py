@@ -26,8 +26,8 @@ DEADLINE_S = 240
 SMALL = [
     "categories.names=[banana,frog,lion,pear,teapot,umbrella]",
     "prompts.per_category=4",
-    "source.steps=6",
-    "source.unit_size=4",
+    "sources.diffusion.steps=6",
+    "sources.diffusion.unit_size=4",
     "select.min_clip_logit=10",
     "compose.count=60",
     "compose.canvas.size_hw=[128, 128]",
@@ -162,7 +162,7 @@ def test_done_run_says_so_and_changes_nothing(reference):
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("source.steps=7", "source.steps: 6 -> 7"),
+        ("sources.diffusion.steps=7", "sources.diffusion.steps: 6 -> 7"),
         ("select.min_clip_logit=11", "select.min_clip_logit: 10.0 -> 11.0"),
         ("compose.instances=[1, 2]", "compose.instances: [1, 8] -> [1, 2]"),
         ("seed=1", "  seed: 0 -> 1"),

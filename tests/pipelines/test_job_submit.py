@@ -13,8 +13,8 @@ pytestmark = pytest.mark.faults
 
 SMALL = [
     "prompts.per_category=4",
-    "source.steps=6",
-    "source.unit_size=4",
+    "sources.diffusion.steps=6",
+    "sources.diffusion.unit_size=4",
     "select.min_clip_logit=10",
 ]
 _SHORT_S = 180  # a job that only starts and ends takes about 10 s on an idle machine

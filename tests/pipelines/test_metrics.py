@@ -136,7 +136,7 @@ class Held(Score):
 
 def test_every_stage_of_a_run_is_served(one_node, tmp_path):
     run, seen = RunDir(tmp_path / "run"), tmp_path / "seen"
-    options = ["categories.names=[banana]", "prompts.per_category=8", "source.unit_size=1"]
+    options = ["categories.names=[banana]", "prompts.per_category=8", "sources.diffusion.unit_size=1"]
     write_units(run, resolve_inputs(load(PoolSettings, "demo", options)))
     configure_data()
     stages = code(score={"target": f"{__name__}:Held", "until": seen})

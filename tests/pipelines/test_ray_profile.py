@@ -52,7 +52,7 @@ def most_begun(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ray_profile")
     run, notes = RunDir(folder / "run"), folder / "notes"
     notes.mkdir()
-    options = ["categories.names=[banana]", f"prompts.per_category={UNITS}", "source.unit_size=1"]
+    options = ["categories.names=[banana]", f"prompts.per_category={UNITS}", "sources.diffusion.unit_size=1"]
     write_units(run, resolve_inputs(load(PoolSettings, "demo", options)))
     DataContext.get_current().custom_execution_callback_classes.append(Spy)
     over, samples = threading.Event(), []
@@ -98,7 +98,7 @@ def test_rows_are_handed_on_together_or_one_by_one(one_by_one, blocks):
 
 def test_run_that_stands_still_ends_and_says_what_to_set(tmp_path, monkeypatch):
     run = RunDir(tmp_path / "run")
-    options = ["categories.names=[banana]", "prompts.per_category=1", "source.unit_size=1"]
+    options = ["categories.names=[banana]", "prompts.per_category=1", "sources.diffusion.unit_size=1"]
     write_units(run, resolve_inputs(load(PoolSettings, "demo", options)))
     monkeypatch.setattr(DataContext.get_current(), "execution_no_progress_timeout_s", 5.0)
     stages = code(source={"seconds": 60.0})

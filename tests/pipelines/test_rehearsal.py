@@ -40,7 +40,7 @@ def test_every_category_of_lvis_becomes_a_pool_and_a_dataset(three_nodes, s3, tm
     model = tmp_path / "model"  # one that is not known to draw some categories only
     shutil.copytree(DIFFUSION_DIR, model)
     options = [
-        f"source.model={model}", "source.unit_size=16", "prompts.per_category=2",
+        f"sources.diffusion.model={model}", "sources.diffusion.unit_size=16", "prompts.per_category=2",
         *(f"resources.{stage}=auto" for stage in ("source", "segment", "score")),
     ]  # fmt: skip
     out = f"{s3()}/lvis"

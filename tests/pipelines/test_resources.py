@@ -54,7 +54,11 @@ def test_auto_gives_processors_twice_what_the_cards_can_feed():
 @pytest.mark.parametrize(("steps", "images_per_s"), [(50, 8 * 4.2), (25, 8 * 8.2), ("null", 8 * 30)])
 def test_auto_cuts_out_as_fast_as_eight_large_cards_generate(steps, images_per_s):
     """`null`: the model's own number of steps, which may be a Turbo model's single one."""
-    told = ["source.model=/models/sd", f"source.steps={steps}", "score.model=/models/clip"]
+    told = [
+        "sources.diffusion.model=/models/sd",
+        f"sources.diffusion.steps={steps}",
+        "score.model=/models/clip",
+    ]
     costs = stage_costs(load(PoolSettings, "demo", told))
     plan = plan_resources(_settings(), costs, [Node(192, 8)])
     assert plan["segment"].actors >= min(images_per_s * costs["segment"].cpu_s, 186)
@@ -148,7 +152,11 @@ def test_actors_go_to_nodes_of_their_type():
 
 def test_generation_costs_five_hundred_clip_scores():
     costs = stage_costs(
-        load(PoolSettings, "demo", ["source.model=/models/sd", "source.steps=50", "score.model=/models/clip"])
+        load(
+            PoolSettings,
+            "demo",
+            ["sources.diffusion.model=/models/sd", "sources.diffusion.steps=50", "score.model=/models/clip"],
+        )
     )
     ratio = costs["source"].gpu_s / costs["score"].gpu_s
     assert 500 < ratio < 540  # 82.8 TFLOP an image against 0.16

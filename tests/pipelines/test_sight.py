@@ -25,7 +25,7 @@ from xpaste_ray.config import PoolSettings, load
 from xpaste_ray.pipelines.build import BuildOptions, build_pool
 from xpaste_ray.report import ConsoleProgress, print_pool_summary
 
-overrides = ["categories.names=[banana,frog,lion,pear]", "prompts.per_category=6", "source.unit_size=4"]
+overrides = ["categories.names=[banana,frog,lion,pear]", "prompts.per_category=6", "sources.diffusion.unit_size=4"]
 out = Path(sys.argv[1])
 with ConsoleProgress() as progress:
     options = BuildOptions(order="sequential", code=standins.code(source={"seconds": 0.02}))
@@ -83,7 +83,7 @@ def test_run_that_cannot_go_on_says_why_in_a_line_and_exits_with_1(tmp_path):
     shutil.copytree(DIFFUSION_DIR, model)
     config = model / "unet" / "config.json"
     config.write_text(re.sub(r'"in_channels": \d+', '"in_channels": 5', config.read_text()))
-    settings = [f"source.model={model}", "categories.names=[banana]", "prompts.per_category=4",
+    settings = [f"sources.diffusion.model={model}", "categories.names=[banana]", "prompts.per_category=4",
                 "resources.source.actors=1"]  # fmt: skip
     command = [XPASTE, "pool", "build", "--out", tmp_path / "run", *(f"--set={one}" for one in settings)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)

@@ -28,9 +28,9 @@ def _fingerprints(*overrides):
 @pytest.mark.parametrize(
     ("override", "first_changed"),
     [
-        ("source.steps=21", "source"),
+        ("sources.diffusion.steps=21", "source"),
         ("seed=1", "source"),
-        ("prompts.template=one {name}", "source"),
+        ("prompts.templates=one {name}", "source"),
         ("categories.names=[frog]", "source"),
         ("segment.iterations=4", "segment"),
         ("score.micro_batch=4", "score"),

@@ -12,7 +12,9 @@ from xpaste_ray.errors import ConfigError, DeviceLost
 from xpaste_ray.models.diffusion import Picture
 from xpaste_ray.stages.generate import GenerateStage
 
-SETTINGS = load_settings("demo", ["source.steps=2", "source.unit_size=4"]).source
+SETTINGS = load_settings("demo", ["sources.diffusion.steps=2", "sources.diffusion.unit_size=4"]).sources[
+    "diffusion"
+]
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of ..."
 
 
@@ -98,7 +100,7 @@ def test_lost_gpu_and_wrong_option_are_no_rows_fault(stage, monkeypatch, error):
         calls.append(texts)
         if error is DeviceLost:
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors ...")
-        raise ConfigError("source.model: no")
+        raise ConfigError("sources.diffusion.model: no")
 
     monkeypatch.setattr(stage._model, "generate", fail)
     with pytest.raises(error):

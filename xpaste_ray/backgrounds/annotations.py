@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from xpaste_ray.backgrounds.decode import upright
-from xpaste_ray.backgrounds.headers import Header
 from xpaste_ray.errors import RowError
 from xpaste_ray.formats.rle import rle_runs
+from xpaste_ray.pictures.decode import upright
+from xpaste_ray.pictures.headers import Header
 
 _POINTS_PER_TRIANGLE = 3
 

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xpaste_ray.backgrounds.annotations import declared_size, encode_annotation, frame_of
-from xpaste_ray.backgrounds.headers import Header
 from xpaste_ray.backgrounds.layout import (
     ANNOTATION_SCHEMA,
     ANNOTATIONS,
@@ -35,6 +34,7 @@ from xpaste_ray.backgrounds.sources import Catalogue, Place, Source
 from xpaste_ray.categories import category_to_coco
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.pictures.headers import Header
 from xpaste_ray.runs import write_json
 
 IMAGES_PER_PART = 256

@@ -15,12 +15,12 @@ from xpaste_ray.backgrounds.dataset import (
     open_dataset,
     usual_roots,
 )
-from xpaste_ray.backgrounds.headers import Header
 from xpaste_ray.backgrounds.parquet import has_parquet, open_parquet
 from xpaste_ray.backgrounds.sources import Catalogue, FolderSource, Place, Source, list_images, parse_colours
 from xpaste_ray.backgrounds.unread import refuse_unread_labels
 from xpaste_ray.cache import local_copy, local_file
 from xpaste_ray.errors import ConfigError, RowError
+from xpaste_ray.pictures.headers import Header
 from xpaste_ray.storage import Location, locate
 
 _NAMES_LOOKED_AT = 5  # a request each, and for each place where they may be

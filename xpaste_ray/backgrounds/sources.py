@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from xpaste_ray.backgrounds import decode as image_files
-from xpaste_ray.backgrounds.headers import MAX_PIXELS, Header, image_format
 from xpaste_ray.backgrounds.layout import ITEMS
 from xpaste_ray.categories import Category
 from xpaste_ray.errors import ConfigError, RowError
+from xpaste_ray.pictures import decode as image_files
+from xpaste_ray.pictures.headers import MAX_PIXELS, Header, image_format
 
 MAX_FILE_BYTES = 512 * 1024**2
 

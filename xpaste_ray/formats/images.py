@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from xpaste_ray.backgrounds.decode import check
 from xpaste_ray.config import ImageFormat, Subsampling
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.pictures.decode import check
 
 _SUFFIX: dict[str, str] = {"jpeg": ".jpg", "webp": ".webp", "png": ".png"}
 _SAMPLING_FACTOR: dict[str, int] = {

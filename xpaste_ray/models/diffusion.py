@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xpaste_ray.config import SourceSettings
+from xpaste_ray.config import DiffusionSource
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.device import usable_device
 from xpaste_ray.models.prompt_cache import PromptCache
@@ -36,10 +36,13 @@ class DiffusionModel:
     An image depends on its text, its seed and the number of texts in the call, and on nothing else: each
     has a CPU generator of its own, so its noise is the same in any batch on any device, and no kernel is
     chosen by timing. On a GPU convolutions run channels-last; attention is torch's SDPA, which diffusers
-    takes by itself. `steps` and `guidance_scale` are the settings', or the pipeline's own.
+    takes by itself. `steps` and `guidance_scale` are the settings', or the pipeline's own. `negative`: what
+    guidance leads away from; without guidance it is not used.
     """
 
-    def __init__(self, folder: Path, settings: SourceSettings, device: str = "cpu") -> None:
+    def __init__(
+        self, folder: Path, settings: DiffusionSource, device: str = "cpu", negative: str = ""
+    ) -> None:
         pipeline = load_pipeline(folder, settings.dtype).to(usable_device(device))
         self.steps, self.guidance_scale = _steps_and_guidance(pipeline, settings)
         self._size = _size_arguments(pipeline, settings)
@@ -52,7 +55,7 @@ class DiffusionModel:
         self._compiled = settings.compile
         if settings.compile:
             _compile(pipeline)
-        self._texts = _text_arguments(pipeline, self.guidance_scale)
+        self._texts = _text_arguments(pipeline, self.guidance_scale, negative)
 
     @property
     def lower_precision(self) -> bool:
@@ -107,22 +110,22 @@ def _dtypes(pipeline: Any) -> Iterator[tuple[dict[str, torch.Tensor], str, torch
                             yield tensors, name, tensor.dtype
 
 
-def _steps_and_guidance(pipeline: Any, settings: SourceSettings) -> tuple[int, float]:
+def _steps_and_guidance(pipeline: Any, settings: DiffusionSource) -> tuple[int, float]:
     steps, guidance = default_steps_and_guidance(pipeline)
     steps = steps if settings.steps is None else settings.steps
     guidance = guidance if settings.guidance_scale is None else settings.guidance_scale
     for option, value in (("steps", steps), ("guidance_scale", guidance)):
         if not isinstance(value, int | float):
             raise ConfigError(
-                f"source.{option}: {type(pipeline).__name__} has no value of its own: set one instead of null"
+                f"sources.*.{option}: {type(pipeline).__name__} has none of its own: set one instead of null"
             )
     return steps, guidance
 
 
-def _size_arguments(pipeline: Any, settings: SourceSettings) -> dict[str, int]:
+def _size_arguments(pipeline: Any, settings: DiffusionSource) -> dict[str, int]:
     if settings.size_hw is None:
         return {}
-    check_call(pipeline, ("height", "width"), "source.size_hw")
+    check_call(pipeline, ("height", "width"), "sources.*.size_hw")
     return dict(zip(("height", "width"), settings.size_hw, strict=True))
 
 
@@ -137,7 +140,7 @@ def _compile(pipeline: Any) -> None:
     network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
     if network is None:
         raise ConfigError(
-            f"source.compile: {type(pipeline).__name__} has neither a unet nor a transformer: set it to false"
+            f"sources.*.compile: {type(pipeline).__name__} has no unet and no transformer: set it to false"
         )
     from torch._inductor import config  # slow to import, and rarely needed
 
@@ -151,7 +154,7 @@ def _decode_in_parts(pipeline: Any, size: int) -> None:
     """Let the VAE decode `size` images at a time, the last ones padded, whatever the pipeline asks for."""
     vae = getattr(pipeline, "vae", None)
     if vae is None:
-        raise ConfigError(f"source.vae_batch: {type(pipeline).__name__} has no vae: set it to null")
+        raise ConfigError(f"sources.*.vae_batch: {type(pipeline).__name__} has no vae: set it to null")
     vae.decode = partial(_decode_parts, vae.decode, size)
 
 
@@ -169,12 +172,17 @@ def _decode_parts(
     return DecoderOutput(sample=images) if return_dict else (images,)
 
 
-def _text_arguments(pipeline: Any, guidance_scale: float) -> Callable[[Sequence[str]], dict[str, Any]]:
+def _text_arguments(
+    pipeline: Any, guidance_scale: float, negative: str
+) -> Callable[[Sequence[str]], dict[str, Any]]:
     if not PromptCache.takes(pipeline):
+        if negative and guidance_scale > 1:
+            check_call(pipeline, ("negative_prompt",), "prompts.negative")
+            return lambda texts: {"prompt": list(texts), "negative_prompt": [negative] * len(texts)}
         return lambda texts: {"prompt": list(texts)}
     # As these pipelines decide it: a distilled guidance enters the UNet as an embedding instead.
     guided = guidance_scale > 1 and pipeline.unet.config.time_cond_proj_dim is None
-    return PromptCache(pipeline, guided)
+    return PromptCache(pipeline, guided, negative)
 
 
 def _pictures(result: Any, count: int) -> list[Picture]:
@@ -182,7 +190,9 @@ def _pictures(result: Any, count: int) -> list[Picture]:
     images = getattr(result, "images", None)
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[:2] != (count, 3):
         shape = list(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
-        raise ConfigError(f"source.model: the pipeline made {shape} of {count} texts, not one RGB image each")
+        raise ConfigError(
+            f"sources.*.model: the pipeline made {shape} of {count} texts, not one RGB image each"
+        )
     numbers = images.permute(0, 2, 3, 1).float()
     finite = numbers.isfinite().flatten(1).all(dim=1).tolist()
     pixels = (numbers.nan_to_num(0, 0, 0) * 255).round().to(torch.uint8).cpu().numpy()

@@ -8,6 +8,7 @@ from xpaste_ray.cache import local_copy
 from xpaste_ray.categories import did_you_mean
 from xpaste_ray.embedded import CLIP_DIR, DIFFUSION_DIR
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.fingerprints import hash_folder
 from xpaste_ray.storage import locate
 
 EMBEDDED = {"embedded:diffusion": DIFFUSION_DIR, "embedded:clip": CLIP_DIR}
@@ -69,3 +70,12 @@ def _check_safetensors(path: Path, option: str) -> None:
         raise ConfigError(
             f"{option}: {path} is not a whole safetensors file ({error}): fetch it again"
         ) from None
+
+
+def model_name(model: str, folder: Path) -> str:
+    """What a model is, wherever it lies, "embedded:clip@1f0c...": results hold no absolute path."""
+    if model.startswith("embedded:"):
+        name = model
+    else:
+        name = locate(model).name if "://" in model else folder.resolve().name
+    return f"{name}@{hash_folder(folder)[:12]}"

@@ -27,8 +27,11 @@ class PromptCache:
     Least recently used texts are dropped beyond 1 GiB.
     """
 
-    def __init__(self, pipeline: DiffusionPipeline, guided: bool, max_bytes: int = _MAX_BYTES) -> None:
+    def __init__(
+        self, pipeline: DiffusionPipeline, guided: bool, negative: str = "", max_bytes: int = _MAX_BYTES
+    ) -> None:
         self._pipeline, self._guided, self._max_bytes = pipeline, guided, max_bytes
+        self._negative_text = negative
         names = _ARGUMENTS[type(pipeline).__name__]
         self._positive, self._negative = names[::2], names[1::2]
         self._rows: OrderedDict[_Key, tuple[torch.Tensor, ...]] = OrderedDict()
@@ -67,6 +70,7 @@ class PromptCache:
             device=self._pipeline.device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=self._guided,
+            negative_prompt=[self._negative_text] * shape[0] if self._negative_text else None,
         )
         made = {}
         for place, text in enumerate(texts):

@@ -29,10 +29,10 @@ def load_pipeline(folder: Path, dtype: str) -> DiffusionPipeline:
         )
     except (ValueError, OSError, ImportError, AttributeError) as error:
         raise ConfigError(
-            f"source.model: diffusers cannot load {folder.name!r} as a text-to-image pipeline ({error}): "
+            f"sources.*.model: diffusers cannot load {folder.name!r} as a text-to-image pipeline ({error}): "
             "give a folder that `save_pretrained` of one wrote"
         ) from error
-    check_call(pipeline, _NEEDED, "source.model")
+    check_call(pipeline, _NEEDED, "sources.*.model")
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

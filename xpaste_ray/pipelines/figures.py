@@ -23,6 +23,19 @@ class StageFigures:
     load_s: float = 0.0
     deaths: int = 0
 
+    def with_(self, other: "StageFigures") -> "StageFigures":
+        """Of both, one after the other."""
+        return StageFigures(
+            self.images + other.images,
+            self.busy_s + other.busy_s,
+            self.wall_s + other.wall_s,
+            max(self.actors, other.actors),
+            max(self.gpus, other.gpus),
+            max(self.threads, other.threads),
+            self.load_s + other.load_s,
+            self.deaths + other.deaths,
+        )
+
     @property
     def images_per_actor_second(self) -> float:
         """How fast an actor is while it works."""
@@ -67,7 +80,8 @@ class Figures:
     acceptance: Acceptance | None = None
 
     def note_pass(self, stages: Mapping[str, StageFigures], wall_s: float) -> None:
-        self.stages |= stages
+        for name, stage in stages.items():
+            self.stages[name] = self.stages[name].with_(stage) if name in self.stages else stage
         self.work_s += wall_s
 
     def busy_fraction(self, stage: str) -> float | None:

@@ -1,8 +1,10 @@
 """What a path means inside a Ray job, whose working directory is a copy that is deleted after it."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from xpaste_ray.config import PoolSettings
 from xpaste_ray.errors import ConfigError
 
 
@@ -15,3 +17,20 @@ def check_absolute(option: str, place: str) -> None:
             f"{option} {place}: inside a Ray job a relative path lies in the job's own copy of the working "
             "directory, which is deleted: give s3://..., gs://... or an absolute path on a shared disk"
         )
+
+
+_PLACES = ("model", "path", "list", "run", "annotations", "images", "crops", "nsfw", "aesthetic")
+
+
+def places_of(settings: PoolSettings) -> Iterator[tuple[str, str]]:
+    """Options of a pool's settings that name a file or folder which every node reads, with their values."""
+    sections = {f"sources.{name}": one for name, one in settings.sources.items()}
+    sections |= {f"segment.methods.{name}": one for name, one in settings.segment.methods.items()}
+    sections["score"] = settings.score
+    if settings.score.real:
+        sections["score.real"] = settings.score.real
+    for section, told in sections.items():
+        for option in _PLACES:
+            place = getattr(told, option, None)
+            if isinstance(place, str) and not place.startswith(("embedded:", "hub:")):
+                yield f"{section}.{option}", place

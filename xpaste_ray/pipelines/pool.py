@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xpaste_ray.config import StageResources
-from xpaste_ray.errors import RunError, SchemaError
+from xpaste_ray.config import DiffusionSource, StageResources
+from xpaste_ray.errors import ConfigError, RunError, SchemaError
 from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pipelines.adapter import Opener, StageActor
 from xpaste_ray.pipelines.figures import StageFigures, acceptance
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.ledger import LedgerState
 from xpaste_ray.pipelines.metrics import RayRecorder
-from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_resources, stage_costs
+from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_pass, threads_of
 from xpaste_ray.pipelines.scores import compact_scores, scores_recipe
 from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
 from xpaste_ray.pipelines.units import (
     OpenFiles,
     OpenPrompts,
+    UnitName,
     missing_rows,
     planned_units,
     row_blocks,
-    unit_ids,
+    unit_names,
     units,
     write_units,
 )
@@ -74,16 +75,43 @@ class StageCode:
 Code = Mapping[str, StageCode]
 
 
-def stage_code(inputs: Inputs, plan: Plan) -> Code:
-    """The models' own stages."""
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Stages that a run's units go through together. source: only its units; None for those of all."""
+
+    stages: tuple[str, ...]
+    source: str | None = None
+
+
+def stage_code(inputs: Inputs, plan: Plan, source: str | None) -> Code:
+    """The models' own stages. source: whose units come, where the plan begins with the source stage."""
     settings = inputs.settings
-    source = {"settings": settings.source, "model_name": inputs.source_model, "device": plan["source"].device}
-    score = {"settings": settings.score, "device": plan["score"].device}
-    return {
-        "source": StageCode("xpaste_ray.stages.generate:GenerateStage", source),
-        "segment": StageCode("xpaste_ray.stages.segment:SegmentStage", {"settings": settings.segment}),
-        "score": StageCode("xpaste_ray.stages.score:ScoreStage", score),
-    }
+    code = {}
+    for stage, resources in plan.items():
+        match stage:
+            case "source":
+                code[stage] = _source_code(inputs, source or "", resources.device)
+            case "segment":
+                code[stage] = StageCode(
+                    "xpaste_ray.stages.segment:SegmentStage",
+                    {"settings": settings.segment, "device": resources.device},
+                )
+            case "score":
+                code[stage] = StageCode(
+                    "xpaste_ray.stages.score:ScoreStage",
+                    {"settings": settings.score, "device": resources.device},
+                )
+    return code
+
+
+def _source_code(inputs: Inputs, name: str, device: str) -> StageCode:
+    settings = inputs.settings.sources[name]
+    match settings:
+        case DiffusionSource():
+            model, negative = inputs.sources[name].recipe["model"], inputs.settings.prompts.negative
+            kwargs = {"settings": settings, "model_name": model, "device": device, "negative": negative}
+            return StageCode("xpaste_ray.stages.generate:GenerateStage", kwargs)
+    raise ConfigError(f"sources.{name}: {settings.kind} is not there yet")
 
 
 @dataclass(slots=True)
@@ -115,74 +143,78 @@ class PoolJob:
             and made_by(run.rejects) == selected
             and is_sealed(run.pools / selected)
             and run.pool_json.read_bytes() == json_bytes(_pointer(run, run.pools / selected))
-            and not self._missing(MODEL_STAGES, unit_ids(run))
+            and not self._missing(Pass(MODEL_STAGES), unit_names(run))
         )
 
     def make(self) -> None:
         """Make what is missing: units, scores, the sealed pool. Counts and times go to the summary."""
         write_units(self.run, self.inputs)
-        names = unit_ids(self.run)
-        passes = [(one, self._missing(one, names)) for one in self._passes()]
+        units = unit_names(self.run)
+        passes = [(one, self._missing(one, units)) for one in self._passes()]
         if any(missing for _, missing in passes):
             self.run.scores.remove()  # of units that may change: should this end early, they are out of date
-            plan = self._tell_plan(passes, names)
+            plans = self._tell_plans(passes, units)
             self._check_nodes()
-            for stages, missing in passes:
+            for (one, missing), plan in zip(passes, plans, strict=True):
                 if missing:
-                    self._run_pass(plan, stages, missing)
-        self._select_and_seal({names[row] for row in passes[-1][1]})
+                    self._run_pass(one, plan, missing)
+        last = MODEL_STAGES[-1]
+        self._select_and_seal({units[row].id for one, rows in passes if last in one.stages for row in rows})
 
     def show_plan(self) -> None:
         """Tell what `make` would do, and write nothing."""
-        names = planned_units(self.inputs)
-        self._tell_plan([(one, self._missing(one, names)) for one in self._passes()], names)
+        units = planned_units(self.inputs)
+        self._tell_plans([(one, self._missing(one, units)) for one in self._passes()], units)
 
-    def _passes(self) -> list[tuple[str, ...]]:
-        return [(stage,) for stage in MODEL_STAGES] if self.order == "sequential" else [MODEL_STAGES]
+    def _passes(self) -> list[Pass]:
+        """Source after source: each has actors of its own, and they need not fit in beside each other."""
+        names = list(self.inputs.sources)
+        if self.order == "streaming":
+            return [Pass(MODEL_STAGES, name) for name in names]
+        made = [Pass(("source",), name) for name in names]
+        return [*made, *(Pass((stage,)) for stage in MODEL_STAGES[1:])]
 
-    def _missing(self, stages: tuple[str, ...], names: Sequence[str]) -> list[int]:
+    def _missing(self, one: Pass, units: Sequence[UnitName]) -> list[int]:
         """Rows of the work list that have not been through these stages, nor through later ones."""
-        further = MODEL_STAGES[MODEL_STAGES.index(stages[-1]) :]
+        further = MODEL_STAGES[MODEL_STAGES.index(one.stages[-1]) :]
         recipes = [self.steps[stage].fingerprint for stage in further]
-        return missing_rows(self.run, names, recipes, self.retry_failed)
+        rows = missing_rows(self.run, units, recipes, self.retry_failed)
+        return [row for row in rows if one.source in (None, units[row].source)]
 
-    def _tell_plan(self, passes: list[tuple[tuple[str, ...], list[int]]], names: Sequence[str]) -> Plan:
-        """Start or find Ray, which knows what there is. ConfigError if the cluster cannot hold the plan."""
-        missing = max(len(rows) for _, rows in passes)
-        if missing < len(names):
-            self.progress.say(f"continuing: {len(names) - missing} of {len(names)} units are done")
+    def _tell_plans(self, passes: list[tuple[Pass, list[int]]], units: Sequence[UnitName]) -> list[Plan]:
+        """Start or find Ray, which knows what there is. ConfigError if the cluster cannot hold a plan."""
+        from xpaste_ray.pipelines.ray_profile import cluster_nodes
+
+        missing = len({row for _, rows in passes for row in rows})
+        if missing < len(units):
+            self.progress.say(f"continuing: {len(units) - missing} of {len(units)} units are done")
         self.progress.say("starting Ray")
         start_ray(self.inputs.settings.resources, self.progress)
-        plan = self._plan()
-        self.progress.say(describe(plan, missing, self.order == "sequential"))
-        return plan
+        nodes = cluster_nodes()
+        plans = [plan_pass(self.inputs.settings, one.stages, one.source, nodes) for one, _ in passes]
+        for (one, rows), plan in zip(passes, plans, strict=True):
+            if rows:
+                self.progress.say(describe(plan, len(rows), one.source))
+        return plans
 
     def _check_nodes(self) -> None:
         from xpaste_ray.pipelines.nodes import check_shared
 
         check_shared(self.run.root, "--out")
 
-    def _plan(self) -> Plan:
-        from xpaste_ray.pipelines.ray_profile import cluster_nodes
-
-        settings = self.inputs.settings
-        costs = stage_costs(settings)
-        return plan_resources(settings.resources, costs, cluster_nodes(), self.order == "sequential")
-
-    def _run_pass(self, plan: Plan, stages: tuple[str, ...], rows: list[int]) -> None:
-        code = {**stage_code(self.inputs, plan), **self.code}
-        self.progress.begin(dict.fromkeys((*stages, "write"), len(rows)), "units")
-        opener: Opener = OpenPrompts(self.run, "diffusion") if stages[0] == "source" else OpenFiles(self.run)
-        recipe = self.steps[stages[-1]].fingerprint
-        own = {name: plan[name] for name in stages}
+    def _run_pass(self, one: Pass, plan: Plan, rows: list[int]) -> None:
+        code = {**stage_code(self.inputs, plan, one.source), **self.code}
+        self.progress.begin(dict.fromkeys((*one.stages, "write"), len(rows)), "units")
+        opener: Opener = OpenPrompts(self.run) if one.stages[0] == "source" else OpenFiles(self.run)
+        recipe = self.steps[one.stages[-1]].fingerprint
         began = time.perf_counter()
-        state = run_units(self.run, rows, own, code, opener, recipe, self.progress)
+        state = run_units(self.run, rows, plan, code, opener, recipe, self.progress)
         wall_s = time.perf_counter() - began
-        figures = {name: self._figures(name, own[name], state, wall_s) for name in stages}
+        figures = {name: self._figures(one, name, plan[name], state, wall_s) for name in one.stages}
         self.summary.figures.note_pass(figures, wall_s)
 
     def _figures(
-        self, stage: str, resources: StageResources, state: LedgerState, wall_s: float
+        self, one: Pass, stage: str, resources: StageResources, state: LedgerState, wall_s: float
     ) -> StageFigures:
         totals = state.totals[stage]
         return StageFigures(
@@ -191,7 +223,7 @@ class PoolJob:
             wall_s,
             resources.actors,
             resources.actors * resources.gpus,
-            getattr(getattr(self.inputs.settings, stage), "threads", 1),
+            threads_of(self.inputs.settings, stage, one.source),
             totals.load_seconds,
             state.deaths.get(stage, 0),
         )
@@ -313,14 +345,14 @@ def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap
 
     Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
     """
-    rule = inputs.settings.select
+    rule, cutout = inputs.settings.select, inputs.settings.cutout
     selection = select(open_parquet(run.scores).read(), rule)
     folder = run.pools / step.fingerprint
     unusable = seal_pool(
         selection.kept,
         run.unit_file,
         inputs.categories,
-        rule.max_side_px,
+        cutout.max_side_px,
         step.fingerprint,
         folder,
         shard_map,

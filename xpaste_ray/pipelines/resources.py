@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xpaste_ray.config import ResourceSettings, Settings, StageResources
+from xpaste_ray.config import AnySource, DiffusionSource, PoolSettings, ResourceSettings, StageResources
 from xpaste_ray.errors import ConfigError
 
 MODEL_STAGES = ("source", "segment", "score")
@@ -23,6 +23,7 @@ _CLIP_TFLOP = 0.16  # ViT-L/14
 _GPU_TFLOPS = 300.0  # that a large card does of these in a second
 _CPU_TFLOPS = 0.05  # that one core does
 _EMBEDDED_STEP_S, _EMBEDDED_CLIP_S = 0.011, 0.012
+_READ_S = 0.03  # decode a photograph, and reduce it
 _GRABCUT_S = {True: 0.011, False: 0.7}  # at the embedded model's 64 px, and at 512
 
 
@@ -50,6 +51,7 @@ Plan = dict[str, StageResources]
 def cpus_booked(resources: ResourceSettings) -> float:
     """CPUs that the actors of a run book at one time, on this machine: all cores where it says `auto`."""
     stages = [getattr(resources, stage) for stage in MODEL_STAGES]
+    stages.append(fetch_resources(resources))  # never beside `source`, but little
     fixed = sum(stage.actors * stage.cpus for stage in stages if stage != "auto")
     cores = len(os.sched_getaffinity(0)) if "auto" in stages else 0.0
     return max(fixed + cores, compose_resources(resources.compose.actors).cpus * resources.compose.actors)
@@ -59,39 +61,68 @@ def compose_resources(actors: int) -> StageResources:
     return StageResources(actors=actors)
 
 
-def stage_costs(settings: Settings) -> dict[str, Cost]:
-    """What an image costs in each model stage. Rough is enough: ratios matter."""
-    source, embedded = settings.source, settings.source.model == "embedded:diffusion"
-    steps = source.steps or _FEWEST_STEPS
-    generation = steps * 2 * _UNET_TFLOP + _VAE_TFLOP
+def fetch_resources(resources: ResourceSettings) -> StageResources:
+    """Of the source stage, where it reads or fetches images."""
+    return StageResources(actors=resources.fetch.actors)
+
+
+def threads_of(settings: PoolSettings, stage: str, source: str | None) -> int:
+    """Of one actor."""
+    match stage:
+        case "source":
+            return getattr(settings.sources[source or ""], "threads", 1)
+        case "segment":
+            return max(getattr(method, "threads", 1) for method in settings.segment.methods.values())
+        case _:
+            return settings.score.threads
+
+
+def stage_costs(settings: PoolSettings, source: AnySource | None) -> dict[str, Cost]:
+    """What an image costs in each model stage. Rough is enough: ratios matter. source: where it comes from;
+    None if that is not asked for."""
+    embedded = isinstance(source, DiffusionSource) and source.model == "embedded:diffusion"
     score = settings.score.model
     return {
-        "source": Cost(steps * _EMBEDDED_STEP_S) if embedded else _model_cost(generation),
+        "source": _source_cost(source),
         "segment": Cost(_GRABCUT_S[embedded]),
         "score": Cost(_EMBEDDED_CLIP_S) if score == "embedded:clip" else _model_cost(_CLIP_TFLOP),
     }
+
+
+def _source_cost(source: AnySource | None) -> Cost:
+    if not isinstance(source, DiffusionSource):
+        return Cost(_READ_S)
+    steps = source.steps or _FEWEST_STEPS
+    if source.model == "embedded:diffusion":
+        return Cost(steps * _EMBEDDED_STEP_S)
+    return _model_cost(steps * 2 * _UNET_TFLOP + _VAE_TFLOP)
 
 
 def _model_cost(tflop: float) -> Cost:
     return Cost(tflop / _CPU_TFLOPS, tflop / _GPU_TFLOPS)
 
 
-def plan_resources(
-    settings: ResourceSettings, costs: Mapping[str, Cost], nodes: Sequence[Node], sequential: bool = False
+def plan_pass(
+    settings: PoolSettings, stages: Sequence[str], source: str | None, nodes: Sequence[Node]
 ) -> Plan:
-    """The actors of each stage: as set, or sized from `nodes` where it says `auto`.
+    """The actors of stages that run at the same time; see `plan_resources`. source: whose units they get."""
+    own = settings.sources[source] if source else None
+    costs = stage_costs(settings, own)
+    resources = settings.resources
+    if not isinstance(own, DiffusionSource):
+        resources = resources.model_copy(update={"source": fetch_resources(resources)})
+    return plan_resources(resources, {stage: costs[stage] for stage in stages}, nodes)
 
-    ConfigError if the cluster can never hold them. Sequential: the stages run one after the other, each
-    with the whole cluster for itself.
+
+def plan_resources(settings: ResourceSettings, costs: Mapping[str, Cost], nodes: Sequence[Node]) -> Plan:
+    """The actors of each stage of `costs`: as set, or sized from `nodes` where it says `auto`.
+
+    ConfigError if the cluster can never hold them.
     """
-    plan: Plan = {}
-    groups = [(stage,) for stage in MODEL_STAGES] if sequential else [MODEL_STAGES]
-    for group in groups:
-        told = {stage: getattr(settings, stage) for stage in group}
-        fixed = {stage: value for stage, value in told.items() if value != "auto"}
-        sized = _size(fixed, {stage: costs[stage] for stage in group}, nodes)
-        check_fits(sized, nodes)
-        plan |= sized
+    told = {stage: getattr(settings, stage) for stage in costs}
+    fixed = {stage: value for stage, value in told.items() if value != "auto"}
+    plan = _size(fixed, costs, nodes)
+    check_fits(plan, nodes)
     return plan
 
 
@@ -239,9 +270,9 @@ def _no_room(stage: str, wanted: StageResources, missing: int, nodes: Sequence[N
     )
 
 
-def describe(plan: Plan, units: int, sequential: bool) -> str:
-    """The plan, for people."""
-    how = "one stage after the other" if sequential else "all stages at once"
+def describe(plan: Plan, units: int, source: str | None) -> str:
+    """The plan of a pass, for people."""
+    whose = f" of {source}" if source else ""
     width = max(map(len, plan))
     lines = [
         f"  {stage:{width}}  {wanted.actors} actor{'s' if wanted.actors > 1 else ''}"
@@ -249,4 +280,4 @@ def describe(plan: Plan, units: int, sequential: bool) -> str:
         f"{f' ({wanted.accelerator_type})' if wanted.accelerator_type else ''}"
         for stage, wanted in plan.items()
     ]
-    return "\n".join([f"plan: {units} units, {how}", *lines])
+    return "\n".join([f"plan: {units} units{whose}, these stages at once", *lines])

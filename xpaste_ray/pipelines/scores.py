@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 
 from xpaste_ray.errors import SchemaError
 from xpaste_ray.fingerprints import fingerprint
-from xpaste_ray.records import CANDIDATES, SCORES, check_schema, unit_id
+from xpaste_ray.records import CANDIDATES, SCORE_NAMES, SCORES, check_schema, unit_id
 from xpaste_ray.runs import RunDir, open_parquet, whole_parquet
 
-_HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index", "transient")
-_PROPOSAL = ("method", "ordinal", "status", "reason", "area_fraction")
+_HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index", "source", "transient")
+_PROPOSAL = ("method", "ordinal", "status", "reason", "area_fraction", "overlaps")
 _COLUMNS = (
     *_HEAD, "status", "reason", *(f"proposals.list.element.{name}" for name in (*_PROPOSAL, "scores"))
 )  # fmt: skip
@@ -68,5 +68,6 @@ def _by_proposal(candidates: pa.Table) -> pa.Table:
     columns = {name: candidates[name].take(parents) for name in _HEAD}
     columns |= {f"candidate_{name}": candidates[name].take(parents) for name in ("status", "reason")}
     columns |= {name: flat.field(name).take(children) for name in _PROPOSAL}
-    logits = pc.map_lookup(flat.field("scores"), pa.scalar("clip_logit"), "first")
-    return pa.table({**columns, "clip_logit": logits.take(children)}).select(SCORES.names).cast(SCORES)
+    for name in SCORE_NAMES:
+        columns[name] = pc.map_lookup(flat.field("scores"), pa.scalar(name), "first").take(children)
+    return pa.table(columns).select(SCORES.names).cast(SCORES)

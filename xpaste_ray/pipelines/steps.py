@@ -4,34 +4,43 @@ Each step's fingerprint covers its own recipe and the fingerprint of the step be
 same need not be made again, what differs can be named.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from xpaste_ray.backgrounds import Backgrounds, resolve_source
-from xpaste_ray.categories import Category, did_you_mean, lvis_categories, pick_categories
+from xpaste_ray.categories import Category, load_vocabulary, pick_categories
 from xpaste_ray.compose.size_table import size_table_id
-from xpaste_ray.config import ComposeSettings, DatasetSettings, PoolSettings
+from xpaste_ray.config import (
+    CategorySettings,
+    ComposeSettings,
+    DatasetSettings,
+    DiffusionSource,
+    PoolSettings,
+)
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES
-from xpaste_ray.errors import ConfigError
-from xpaste_ray.fingerprints import fingerprint, hash_folder
-from xpaste_ray.models.folders import DIFFUSERS_FILE, OPEN_CLIP_FILE, model_folder
+from xpaste_ray.fingerprints import fingerprint
+from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder, model_name
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
+from xpaste_ray.pipelines.opening import open_sources
 from xpaste_ray.pipelines.resources import cpus_booked
-from xpaste_ray.storage import locate
+from xpaste_ray.sources.base import Source
 
 # Raised when the code of a step changes what it writes for the same settings.
-_ALGORITHMS = {"source": 1, "segment": 1, "score": 1, "select": 3, "compose": 3}
+_ALGORITHMS = {"segment": 2, "score": 2, "select": 4, "compose": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that a pool is made from, resolved and checked."""
+    """Everything that a pool is made from, resolved and checked.
+
+    sources: by name, in the settings' order. score_model: its name and the hash of its files,
+    "embedded:clip@1f0c...".
+    """
 
     settings: PoolSettings
     categories: tuple[Category, ...]
-    source_model: str  # its name and the hash of its files, "embedded:diffusion@1f0c..."
+    sources: Mapping[str, Source]
     score_model: str
 
 
@@ -42,24 +51,29 @@ class Step:
 
 
 def resolve_inputs(settings: PoolSettings) -> Inputs:
-    """Find and check the models and categories. Raises ConfigError."""
-    source = model_folder(settings.source.model, "source.model", DIFFUSERS_FILE)
+    """Find and check the models, sources and categories. Raises ConfigError."""
     score = model_folder(settings.score.model, "score.model", OPEN_CLIP_FILE)
-    embedded = settings.source.model == "embedded:diffusion"
-    names: Sequence[str]
-    if settings.categories.names == "all":
-        names = DIFFUSION_CATEGORIES if embedded else [category.name for category in lvis_categories()]
-    else:
-        names = settings.categories.names
-    categories = pick_categories(lvis_categories(), names)
-    if embedded:
-        _check_embedded(categories)
+    categories = _categories(settings)
     return Inputs(
-        settings,
-        categories,
-        _named(settings.source.model, source),
-        _named(settings.score.model, score),
+        settings, categories, open_sources(settings, categories), model_name(settings.score.model, score)
     )
+
+
+def _categories(settings: PoolSettings) -> tuple[Category, ...]:
+    """`all` is what the embedded generator can draw, where that is one of the sources."""
+    told: CategorySettings = settings.categories
+    vocabulary = load_vocabulary(told.vocabulary)
+    names: Sequence[str]
+    if told.names != "all":
+        names = told.names
+    elif told.vocabulary == "lvis" and any(
+        isinstance(one, DiffusionSource) and one.model == "embedded:diffusion"
+        for one in settings.sources.values()
+    ):
+        names = DIFFUSION_CATEGORIES
+    else:
+        names = [category.name for category in vocabulary]
+    return pick_categories(vocabulary, names)
 
 
 def open_backgrounds(settings: DatasetSettings) -> Backgrounds:
@@ -73,58 +87,58 @@ def open_backgrounds(settings: DatasetSettings) -> Backgrounds:
     return backgrounds.without_categories(compose.exclude_categories)
 
 
-def _check_embedded(categories: Sequence[Category]) -> None:
-    for category in categories:
-        if category.name not in DIFFUSION_CATEGORIES:
-            raise ConfigError(
-                f"categories.names: the embedded miniature model cannot draw {category.name!r}"
-                f"{did_you_mean(category.name, DIFFUSION_CATEGORIES)} "
-                f"It knows {len(DIFFUSION_CATEGORIES)} categories: {', '.join(DIFFUSION_CATEGORIES)}"
-            )
-
-
-def _named(model: str, folder: Path) -> str:
-    """What a model is, wherever it lies: recipes and results hold no absolute path."""
-    if model.startswith("embedded:"):
-        name = model
-    else:
-        name = locate(model).name if "://" in model else folder.resolve().name
-    return f"{name}@{hash_folder(folder)[:12]}"
-
-
-def source_recipe(inputs: Inputs) -> str:
-    """The fingerprint of how one image is made; it enters every candidate id."""
-    return fingerprint(_image_recipe(inputs))[:8]
-
-
 def units_recipe(inputs: Inputs) -> str:
     """The fingerprint of the work list."""
-    names = [f"{category.id} {category.name}" for category in inputs.categories]
-    prompts = inputs.settings.prompts.model_dump(mode="json")
-    return fingerprint({"source": source_recipe(inputs), "categories": names, "prompts": prompts})
-
-
-def _image_recipe(inputs: Inputs) -> dict[str, Any]:
     settings = inputs.settings
-    return {
-        "algorithm": _ALGORITHMS["source"],
-        "seed": settings.seed,
-        "prompts": {"template": settings.prompts.template},
-        "source": {**settings.source.model_dump(mode="json"), "model": inputs.source_model},
-    }
+    shares = {name: [one.weight, one.frequencies] for name, one in settings.sources.items()}
+    return fingerprint(
+        {
+            "sources": _source_recipes(inputs),
+            "shares": shares,
+            "categories": _category_lines(inputs),
+            "per_category": settings.prompts.per_category,
+        }
+    )
+
+
+def _source_recipes(inputs: Inputs) -> dict[str, Any]:
+    return {name: dict(source.recipe) for name, source in inputs.sources.items()}
+
+
+def _category_lines(inputs: Inputs) -> list[str]:
+    """What prompts follow from; a synonym or a definition only where it is used."""
+    settings = inputs.settings.prompts
+    lines = []
+    for category in inputs.categories:
+        parts = [str(category.id), category.name]
+        parts += category.synonyms if settings.synonyms else ()
+        parts += [category.definition] if settings.definitions else ()
+        lines.append(" | ".join(parts) if len(parts) > 2 else " ".join(parts))
+    return lines
 
 
 def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[str, Step]:
     """The steps of a run, in order. Recipes are keyed as the settings are, for messages. `compose`: the
     recipe of its dataset, see `compose_recipe`."""
     settings = inputs.settings
-    names = [f"{category.id} {category.name}" for category in inputs.categories]
+    shares = {
+        name: {"weight": one.weight, "frequencies": list(one.frequencies or ())}
+        for name, one in settings.sources.items()
+    }
     recipes: dict[str, dict[str, Any]] = {
-        "source": {**_image_recipe(inputs), "categories": {"names": names}},
-        "segment": {"segment": settings.segment.model_dump(mode="json")},
-        "score": {"score": {**settings.score.model_dump(mode="json"), "model": inputs.score_model}},
+        "source": {
+            "sources": {name: {**recipe, **shares[name]} for name, recipe in _source_recipes(inputs).items()},
+            "categories": {"names": _category_lines(inputs)},
+        },
+        "segment": {"algorithm": _ALGORITHMS["segment"], "segment": settings.segment.model_dump(mode="json")},
+        "score": {
+            "algorithm": _ALGORITHMS["score"],
+            "score": {**settings.score.model_dump(mode="json"), "model": inputs.score_model},
+        },
         "select": {
+            "algorithm": _ALGORITHMS["select"],
             "select": settings.select.model_dump(mode="json"),
+            "cutout": settings.cutout.model_dump(mode="json"),
             "prompts": {"per_category": settings.prompts.per_category},
         },
     }
@@ -133,7 +147,6 @@ def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[st
     steps: dict[str, Step] = {}
     parent = ""
     for name, recipe in recipes.items():
-        recipe["algorithm"] = _ALGORITHMS[name]
         parent = fingerprint({"parent": parent, **recipe})
         steps[name] = Step(recipe, parent)
     return steps

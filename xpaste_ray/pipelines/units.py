@@ -4,8 +4,10 @@ Ray gets row numbers of `units.parquet` only, a thousand a block, and takes one 
 first stage has room for it, so that the driver's memory does not grow with the work.
 """
 
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -13,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from xpaste_ray.pipelines.steps import Inputs, source_recipe, units_recipe
-from xpaste_ray.prompts import plan_units
-from xpaste_ray.records import UNITS, Candidate, unit_from_row, unit_id, unit_to_row
+from xpaste_ray.pipelines.steps import Inputs, units_recipe
+from xpaste_ray.records import UNITS, Candidate, Unit, unit_from_row, unit_id, unit_to_row
 from xpaste_ray.runs import RunDir, made_by, open_parquet, whole_parquet
+from xpaste_ray.sources.work_list import plan_units
 from xpaste_ray.storage import Location
 from xpaste_ray.unit_files import read_unit
 
@@ -27,55 +29,59 @@ _READERS = 16  # threads: reading the end of a file is mostly waiting
 _ROWS = pa.schema([pa.field("row", pa.int64(), nullable=False)])
 
 
+@dataclass(frozen=True, slots=True)
+class UnitName:
+    """A row of the work list, without its prompts. id: as in the unit's file name."""
+
+    id: str
+    source: str
+
+
 def write_units(run: RunDir, inputs: Inputs) -> None:
     """The work list, a row a unit, as `units.parquet`, unless it is there."""
-    settings = inputs.settings
     recipe = units_recipe(inputs)
     if made_by(run.units) == recipe:
         return
-    units = plan_units(
-        inputs.categories,
-        settings.prompts.template,
-        settings.prompts.per_category,
-        settings.source.unit_size,
-        settings.seed,
-        source_recipe(inputs),
-    )
+    units = _plan(inputs)
     with whole_parquet(run.units, UNITS, recipe) as writer:
         while rows := [unit_to_row(unit) for unit in islice(units, _UNITS_PER_ROW_GROUP)]:
             writer.write_table(pa.Table.from_pylist(rows, schema=UNITS))
 
 
-def planned_units(inputs: Inputs) -> list[str]:
-    """The ids that `write_units` gives, without it."""
+def _plan(inputs: Inputs) -> Iterator[Unit]:
     settings = inputs.settings
-    in_a_round = -(-len(inputs.categories) // settings.source.unit_size)
-    return [unit_id(r, n) for r in range(settings.prompts.per_category) for n in range(in_a_round)]
+    return plan_units(inputs.categories, inputs.sources, settings.sources, settings.prompts.per_category)
 
 
-def unit_ids(run: RunDir) -> list[str]:
+def planned_units(inputs: Inputs) -> list[UnitName]:
+    """The names that `write_units` gives, without it."""
+    return [UnitName(unit.id, unit.source) for unit in _plan(inputs)]
+
+
+def unit_names(run: RunDir) -> list[UnitName]:
     """Of all units, in the order of the work list."""
-    table = open_parquet(run.units).read(columns=["round", "unit"])
-    return [unit_id(r, n) for r, n in zip(table["round"].to_pylist(), table["unit"].to_pylist(), strict=True)]
+    table = open_parquet(run.units).read(columns=["round", "unit", "source"])
+    columns = (table[name].to_pylist() for name in ("round", "unit", "source"))
+    return [UnitName(unit_id(r, n), sys.intern(source)) for r, n, source in zip(*columns, strict=True)]
 
 
 def missing_rows(
-    run: RunDir, names: Sequence[str], recipes: Collection[str], retry_failed: bool = False
+    run: RunDir, units: Sequence[UnitName], recipes: Collection[str], retry_failed: bool = False
 ) -> list[int]:
     """The rows of the work list that have no file made by one of `recipes`. Present and whole means done.
 
     `retry_failed`: unless it holds a candidate whose rejection was transient.
     """
     there = run.unit_sizes()
-    found = [row for row, name in enumerate(names) if name in there]
+    found = [row for row, unit in enumerate(units) if unit.id in there]
 
     def is_done(row: int) -> bool:
-        path = run.unit_file(names[row])
+        path = run.unit_file(units[row].id)
         return made_by(path) in recipes and not (retry_failed and _failed(path))
 
     with ThreadPoolExecutor(_READERS) as pool:
         done = {row for row, whole in zip(found, pool.map(is_done, found), strict=True) if whole}
-    return [row for row in range(len(names)) if row not in done]
+    return [row for row in range(len(units)) if row not in done]
 
 
 def _failed(path: Location) -> bool:
@@ -115,12 +121,12 @@ class _WorkList:
 class OpenPrompts:
     """Units as the source gets them: prompts of the work list, without images."""
 
-    def __init__(self, run: RunDir, source: str) -> None:
-        self._list, self._source = _WorkList(run), source
+    def __init__(self, run: RunDir) -> None:
+        self._list = _WorkList(run)
 
     def __call__(self, batch: pa.Table) -> Iterator[dict[str, Any]]:
         for unit in map(unit_from_row, self._list.of(batch)):
-            candidates = [Candidate(prompt, self._source) for prompt in unit.prompts]
+            candidates = [Candidate(prompt) for prompt in unit.prompts]
             yield {"round": unit.round, "unit": unit.number, "candidates": candidates}
 
 

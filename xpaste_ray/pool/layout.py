@@ -11,7 +11,7 @@ import pyarrow as pa
 
 MANIFEST = "manifest.json"
 INDEX = "index.arrow"
-FORMAT = 2
+FORMAT = 3
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -41,8 +41,12 @@ INSTANCE_SCHEMA = pa.schema(
         pa.field("ordinal", pa.int32(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("model", pa.string()),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("seed", pa.int64()),
+        pa.field("uri", pa.string()),
+        pa.field("licence", pa.string()),
+        pa.field("page", pa.string()),
+        pa.field("content_hash", pa.string()),
         pa.field("clip_logit", pa.float32(), nullable=False),
         pa.field("area_fraction", pa.float32(), nullable=False),
         pa.field("source_size_hw", pa.list_(pa.int32(), 2), nullable=False),

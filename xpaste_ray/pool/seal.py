@@ -27,6 +27,11 @@ from xpaste_ray.storage import Location, locate
 _ROWS_PER_SHARD = 1024  # at most 270 MB of pixels at 256 px
 _MAX_BATCH_BYTES = 64 * 1024**2
 
+_PROVENANCE = (
+    "category_id", "category", "candidate_id", "source", "model", "text", "seed", "uri", "licence", "page",
+    "content_hash",
+)  # fmt: skip
+
 UnitFile = Callable[[str], Location]
 Rejection = tuple[str, str, str, str]  # kind, id, category, reason: a row of records.REJECTS
 
@@ -147,10 +152,7 @@ def _instance(candidate: dict[str, Any], wanted: dict[str, Any], max_side_px: in
         "ordinal": proposal["ordinal"],
         "source_size_hw": [candidate["height"], candidate["width"]],
         "source_box_xywh": list(cutout.source_box_xywh),
-        **{
-            name: candidate[name]
-            for name in ("category_id", "category", "candidate_id", "source", "model", "text", "seed")
-        },
+        **{name: candidate[name] for name in _PROVENANCE},
     }
 
 

@@ -6,16 +6,14 @@ from dataclasses import replace
 
 import torch
 
-from xpaste_ray.config import SourceSettings
+from xpaste_ray.config import DiffusionSource
 from xpaste_ray.models.diffusion import DiffusionModel, Picture
 from xpaste_ray.models.folders import DIFFUSERS_FILE, model_folder
+from xpaste_ray.pictures.usable import defect
 from xpaste_ray.records import Candidate, Prompt
 from xpaste_ray.stages.batches import Outcome, ShapedBatches
 
 _LOG = logging.getLogger(__name__)
-
-_BLACK_BELOW = 8  # grey levels: nothing in the image is brighter
-_CONSTANT_BELOW = 2  # grey levels between the darkest and the brightest value
 
 
 class GenerateStage:
@@ -25,11 +23,17 @@ class GenerateStage:
     lower: half precision overflows. In float32 the same numbers would come out, so it is rejected at once.
     """
 
-    def __init__(self, settings: SourceSettings, model_name: str, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        settings: DiffusionSource,
+        model_name: str,
+        device: str = "cpu",
+        negative: str = "",
+    ) -> None:
         torch.set_num_threads(settings.threads)
         self._model_name = model_name
         self._model = DiffusionModel(
-            model_folder(settings.model, "source.model", DIFFUSERS_FILE), settings, device
+            model_folder(settings.model, "sources.*.model", DIFFUSERS_FILE), settings, device, negative
         )
         # Two, each with a cap of its own: float32 needs twice the memory.
         self._usual = self._batches(lambda *given: self._model.generate(*given), settings.unit_size)
@@ -78,10 +82,7 @@ def _defect(picture: Picture) -> str | None:
         return "nan_image"
     if picture.flagged:
         return "unsafe_image"
-    brightest, darkest = int(picture.pixels.max()), int(picture.pixels.min())
-    if brightest < _BLACK_BELOW:
-        return "black_image"
-    return "constant_image" if brightest - darkest < _CONSTANT_BELOW else None
+    return defect(picture.pixels)
 
 
 def _broke_down(outcome: Outcome[Picture]) -> bool:

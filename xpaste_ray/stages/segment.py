@@ -18,14 +18,14 @@ _LOG = logging.getLogger(__name__)
 class SegmentStage:
     """Adds the proposals of one method. A failure rejects the proposal, not the candidate's others."""
 
-    def __init__(self, settings: SegmentSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: SegmentSettings, device: str = "cpu") -> None:
+        ((self._name, self._settings),) = settings.methods.items()
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         return [self._with_proposal(c) if c.status == "ok" else c for c in candidates]
 
     def _with_proposal(self, candidate: Candidate) -> Candidate:
-        method = self._settings.method
+        method = self._name
         try:
             return _with(candidate, _measured(method, self._segment(candidate)))
         except Exception as error:

@@ -19,7 +19,7 @@ from xpaste_ray.report import ConsoleProgress
 SMALL = (
     "categories.names=[banana,frog,lion,pear]",
     "prompts.per_category=6",
-    "source.unit_size=2",
+    "sources.diffusion.unit_size=2",
     *(f"resources.{stage}.actors=1" for stage in ("source", "segment", "score")),
 )  # 24 images in 12 units, "00000/unit-00000" to "00005/unit-00001"
 

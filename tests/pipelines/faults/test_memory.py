@@ -23,7 +23,7 @@ def _store(state):
 def test_slow_consumer_holds_the_source_back(ray, tmp_path, notes):
     """40 units of 4 images of 512 x 512 are 126 MB, 168 MB with their masks: more than the share of
     the 200 MiB store that a pipeline may take. The source could make them all at once."""
-    large = (*SMALL, "prompts.per_category=40", "source.unit_size=4")
+    large = (*SMALL, "prompts.per_category=40", "sources.diffusion.unit_size=4")
     out = tmp_path / "run"
     stages = {"source": {"side_px": 512, "notes": notes}, "score": {"seconds": 0.2, "notes": notes}}
     state = get_state_from_address(ray)

@@ -9,9 +9,9 @@ from tests.pipelines.faults.harness import assert_same_run, files, run
 @pytest.mark.timeout(120)
 def test_changed_settings_are_refused_with_the_difference(ray, reference):
     before = files(reference)
-    changed = (*SMALL, "source.steps=7", "score.template=one {name}")
+    changed = (*SMALL, "sources.diffusion.steps=7", "score.template=one {name}")
     shown = run(Job(reference, changed), ray, code=2)
-    assert "source.steps: 20 -> 7" in shown
+    assert "sources.diffusion.steps: 20 -> 7" in shown
     assert 'score.template: "a photo of {name}" -> "one {name}"' in shown
     assert files(reference) == before
 

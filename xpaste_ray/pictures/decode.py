@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from xpaste_ray.backgrounds.headers import Header, end_of_jpeg, pixel_chunks, read_header
 from xpaste_ray.errors import RowError
+from xpaste_ray.pictures.headers import Header, end_of_jpeg, pixel_chunks, read_header
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION

@@ -1,0 +1,85 @@
+"""`xpaste pool build | verify`: runs of the pool pipeline."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from xpaste_ray.cli.app import CacheOption, PresetOption, SetOption, pool_app
+
+
+@pool_app.command("build")
+def pool_build(
+    out: Annotated[
+        str, typer.Option(help="The run: a folder, s3://... or gs://...; the same command continues it.")
+    ],
+    categories: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="LVIS category names, one a line; the preset's if not given."),
+    ] = None,
+    preset: PresetOption = "demo",
+    resources: Annotated[
+        Literal["preset", "auto"],
+        typer.Option(help="auto: actors and shares of GPUs for all stages as the cluster allows."),
+    ] = "preset",
+    plan: Annotated[
+        Literal["streaming", "sequential"],
+        typer.Option(help="All stages at once, or one after the other for a GPU too small for all models."),
+    ] = "streaming",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run units again that lost images to a passing failure.")
+    ] = False,
+    overrides: SetOption = None,
+    cache_dir: CacheOption = None,
+) -> None:
+    """Generate, cut out, score and select instances; on this machine, or as a job on a Ray cluster."""
+    from xpaste_ray.config import PoolSettings, load
+    from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
+    from xpaste_ray.pipelines.places import check_absolute, places_of
+    from xpaste_ray.prompts import read_names
+    from xpaste_ray.report import ConsoleProgress, print_pool_summary
+
+    check_absolute("--out", out)
+    given: dict[str, object] = {}
+    if categories:
+        given["categories.names"] = read_names(categories)
+    if resources == "auto":
+        given |= {f"resources.{stage}": "auto" for stage in ("source", "segment", "score")}
+    settings = load(PoolSettings, preset, overrides or (), given)
+    for option, place in places_of(settings):
+        check_absolute(option, place)
+    options = BuildOptions(plan, retry_failed)
+    with ConsoleProgress() as progress:
+        if dry_run:
+            plan_pool(settings, out, progress, options)
+            return
+        summary = build_pool(settings, out, progress, options)
+    print_pool_summary(summary, out)
+
+
+@pool_app.command("verify")
+def pool_verify(
+    run: Annotated[str, typer.Argument(help="The run: a folder, s3://... or gs://...")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove damaged files; the next build makes exactly them again.")
+    ] = False,
+) -> None:
+    """Read everything that a build made and check it; exit code 1 if anything is wrong."""
+    from xpaste_ray.pipelines.verify import repair as remove_damaged
+    from xpaste_ray.pipelines.verify import verify_pool
+    from xpaste_ray.report import ConsoleProgress
+    from xpaste_ray.runs import RunDir, open_run
+
+    place = RunDir(run)
+    with ConsoleProgress() as progress:
+        findings = verify_pool(place, progress)
+    for finding in findings:
+        typer.echo(finding.line(place))
+    if repair and findings:
+        with open_run(run) as held:
+            removed = remove_damaged(findings)
+        what = "damaged file" if removed == 1 else "damaged files"
+        typer.echo(f"{removed} {what} removed: build {held.root} again, with the same command")
+    if findings:
+        raise typer.Exit(1)
+    typer.echo(f"{run} is whole")

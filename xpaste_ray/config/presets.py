@@ -1,0 +1,203 @@
+"""Presets and settings files, overrides, and what is said of a wrong one."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from xpaste_ray.categories import did_you_mean
+from xpaste_ray.config.base import Section
+from xpaste_ray.config.segment import AnyMethod
+from xpaste_ray.config.settings import DatasetSettings, PoolSettings, Settings
+from xpaste_ray.config.sources import AnySource
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.storage import locate
+from xpaste_ray.yaml12 import dump_yaml, load_yaml
+
+_NAMED = ("sources", "segment.methods")  # sections whose keys are names of the user's own, each of some kind
+PRESETS_DIR = Path(__file__).resolve().parent.parent / "presets"
+
+_Job = TypeVar("_Job", bound=Section)
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+
+
+def preset_descriptions() -> dict[str, str]:
+    """The first line of every preset, a comment, by the preset's name."""
+    files = {name: PRESETS_DIR / f"{name}.yaml" for name in preset_names()}
+    return {name: path.read_text(encoding="utf-8").split("\n")[0][2:] for name, path in files.items()}
+
+
+def kind_of(preset: str) -> type[DatasetSettings] | type[PoolSettings]:
+    """What a preset sets: a dataset only, a pool only, or both."""
+    sections = set(_read(preset))
+    for kind in (DatasetSettings, PoolSettings):
+        if sections <= set(kind.model_fields):
+            return kind
+    return Settings
+
+
+def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
+    """Everything that a run is made from, see `load`."""
+    return load(Settings, preset, overrides)
+
+
+def load(
+    kind: type[_Job],
+    preset: str,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> _Job:
+    """A preset with `path.to.option=value` overrides applied, read as YAML, then `values` by path.
+
+    preset: the name of one that ships, or the path of a YAML file, such as `dump_settings` makes, that
+    ends in .yaml or .yml or has a slash in it. Relative paths in a file are relative to the working
+    directory, not to the file.
+
+    Raises ConfigError that names the field, what was given and what is allowed or near.
+    """
+    where = f"{preset}: " if _is_path(preset) else ""
+    found = _validate(kind, _read(preset), where).model_dump(mode="json")  # with defaults: to be set, too
+    for override in overrides:
+        _set(found, *_parse(override))
+    for path, value in values.items():
+        _set(found, path, value)
+    return _validate(kind, found)
+
+
+def _is_path(preset: str) -> bool:
+    return "/" in preset or preset.endswith((".yaml", ".yml"))
+
+
+def _read(preset: str) -> dict[str, Any]:
+    """The sections of a preset that ships or of a file; none that `Settings` does not know."""
+    if not _is_path(preset) and preset not in preset_names():
+        raise ConfigError(
+            f"unknown preset {preset!r}{did_you_mean(preset, preset_names())} "
+            "(to use a file of your own, give its path, which ends in .yaml or .yml or has a / in it)"
+        )
+    path = preset if _is_path(preset) else str(PRESETS_DIR / f"{preset}.yaml")
+    try:
+        values = load_yaml(locate(path).read_text())
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such settings file; `xpaste config show --preset demo` prints one to "
+            "begin with"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is no YAML file: {error}") from None
+    known = Settings.model_fields
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no settings: it needs sections, such as {', '.join(known)}")
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{path}: there is no section {name!r}{did_you_mean(str(name), known)}")
+    return values
+
+
+def _validate(kind: type[_Job], values: Any, where: str = "") -> _Job:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        told = dict.fromkeys(where + _explain(detail) for detail in error.errors())
+        raise ConfigError("\n".join(told)) from None
+
+
+def dump_settings(settings: DatasetSettings | PoolSettings) -> str:
+    """The settings as YAML, as a preset has them."""
+    return dump_yaml(settings.model_dump(mode="json"))
+
+
+def _parse(override: str) -> tuple[str, Any]:
+    path, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override!r}: write it as path.to.option=value")
+    try:
+        return path.strip(), load_yaml(text)
+    except ValueError:
+        raise ConfigError(f"--set {override!r}: {text!r} is not a YAML value") from None
+
+
+def _set(settings: dict[str, Any], path: str, value: Any) -> None:
+    keys = path.split(".")
+    node: Any = settings
+    for depth, key in enumerate(keys):
+        if path.rpartition(".")[0] in _NAMED and depth == len(keys) - 1:
+            break  # the user's own name
+        if not isinstance(node, dict) or key not in node:
+            where = f"{'.'.join(keys[:depth])} has" if depth else "the settings have"
+            hint = did_you_mean(key, node) if isinstance(node, dict) else ""
+            raise ConfigError(f"unknown option {path!r}: {where} no {key!r}{hint}")
+        if depth < len(keys) - 1:
+            node = node[key]
+    node[keys[-1]] = value
+
+
+def _explain(detail: Any) -> str:
+    """One of pydantic's errors, by what a settings file has: options, sections and lists."""
+    given, loc = detail["input"], _path(detail["loc"])
+    match detail["type"]:
+        case "union_tag_not_found":
+            message = f"needs a kind, one of {_kinds(loc)}"
+        case "union_tag_invalid":
+            kind = detail["ctx"]["tag"]
+            return f"{_dotted(loc)}.kind must be one of {_kinds(loc)}, got {kind!r}"
+        case "missing" if len(loc) == 1:
+            return f"{loc[0]}: the preset does not set it: choose one that does, such as 'demo'"
+        case "missing" if isinstance(loc[-1], int):  # a list of fixed length that is too short
+            loc, example = loc[:-1], _example(loc[:-1])
+            message = f"needs {len(example)} values, such as {example}"
+        case "missing":
+            example = _example(loc)
+            such_as = (
+                "" if example is None or isinstance(example, dict) else f", such as {loc[-1]}: {example}"
+            )
+            return f"{_dotted(loc)} is missing: set it{such_as}"
+        case "too_long":
+            message = f"takes {detail['ctx']['max_length']} values, such as {_example(loc)}"
+        case "tuple_type":
+            message = f"must be a list, such as {_example(loc)}"
+        case "model_type":
+            message = "is a section: set its options, such as {option: value}"
+        case "extra_forbidden":
+            section = _example(loc[:-1])
+            hint = did_you_mean(str(loc[-1]), section) if isinstance(section, dict) else ""
+            return f"{_dotted(loc)}: there is no such option{hint}"
+        case _:
+            message = detail["msg"].removeprefix("Value error, ")
+    return f"{_dotted(loc)}: {message}" + ("" if isinstance(given, dict) else f", got {_shown(given)}")
+
+
+def _path(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Without what pydantic adds for unions: tags, and the kind of a named section."""
+    for named in _NAMED:
+        depth = named.count(".") + 2  # of what stands under a name
+        if _dotted(loc[: depth - 1]) == named and len(loc) > depth:
+            loc = (*loc[:depth], *loc[depth + 1 :])
+    return tuple(part for part in loc if not str(part).startswith("("))
+
+
+def _kinds(loc: tuple[int | str, ...]) -> str:
+    """Those that a named section may have."""
+    choices = AnySource if loc[0] == "sources" else AnyMethod
+    return ", ".join(get_args(choice.model_fields["kind"].annotation)[0] for choice in get_args(choices))
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, loc)) or "settings"
+
+
+def _shown(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else repr(value)
+
+
+def _example(loc: tuple[int | str, ...]) -> Any:
+    """What preset demo, which sets everything, has at `loc`."""
+    value: Any = Settings.model_validate(_read("demo")).model_dump(mode="json")
+    for key in loc:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,112 @@
+"""How objects are found in images: any number of named methods, one section a kind."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from xpaste_ray.config.base import Dtype, Fraction, PositiveInt, Section
+from xpaste_ray.config.sources import Name
+
+
+class GrabCutMethod(Section):
+    """OpenCV's, without weights. The outermost `border_px` pixels are taken as sure background."""
+
+    kind: Literal["grabcut"]
+    border_px: PositiveInt = 2
+    iterations: PositiveInt = 5
+
+
+class FullMethod(Section):
+    """The whole image: scores it as it is (X-Paste, stage B)."""
+
+    kind: Literal["full"]
+
+
+class _Network(Section):
+    """`model`: a folder with safetensors, or hub:owner/name@revision. micro_batch: images at a time."""
+
+    model: str
+    dtype: Dtype = "float32"
+    micro_batch: PositiveInt = 4
+    threads: PositiveInt = 1
+
+
+class SamMethod(_Network):
+    """segment-anything. prompt: `centre` point; `box`, the image less `box_margin` of each side;
+    `corners`, the background by points in the four corners, inverted (DiverGen); `auto`, a grid of
+    `points_per_side` squared points, every mask of at least `min_iou` predicted quality, and of
+    at least `min_stability`, overlaps above `max_overlap_iou` removed."""
+
+    kind: Literal["sam"]
+    prompt: Literal["centre", "box", "corners", "auto"] = "centre"
+    box_margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    points_per_side: PositiveInt = 16
+    min_iou: Fraction = 0.88
+    min_stability: Fraction = 0.95
+    max_overlap_iou: Fraction = 0.7
+    max_masks: PositiveInt = 50
+
+
+class ClipSegMethod(_Network):
+    """CLIPSeg, told `template` with the category's name. matting: refine by closed-form matting in the
+    trimap's unknown part, (background below, foreground from) of 255; else the upsampled probabilities.
+    renormalise: stretch each mask to [0, 1], as the paper's code does, so that something is always found.
+    Source: X-Paste, stage B."""
+
+    kind: Literal["clipseg"]
+    template: str = "a photo of {name}"
+    matting: bool = True
+    trimap: tuple[Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]] = (85, 170)
+    renormalise: bool = True
+
+
+class SaliencyMethod(Section):
+    """U2-Net or IS-Net through rembg. `model`: its ONNX file. Needs `pip install xpaste-ray[saliency]`."""
+
+    kind: Literal["saliency"]
+    model: str
+    network: Literal["u2net", "isnet"] = "u2net"
+    renormalise: bool = True
+    threads: PositiveInt = 1
+
+
+class MaskRcnnMethod(_Network):
+    """torchvision's Mask R-CNN, for categories that its vocabulary names. `model`: a folder with safetensors
+    and categories.json, the names by label."""
+
+    kind: Literal["mask-rcnn"]
+    min_score: Fraction = 0.5
+    max_masks: PositiveInt = 10
+
+
+class Mask2FormerMethod(_Network):
+    """Mask2Former of transformers, for categories that its vocabulary names."""
+
+    kind: Literal["mask2former"]
+    min_score: Fraction = 0.5
+    max_masks: PositiveInt = 10
+
+
+AnyMethod = (
+    GrabCutMethod
+    | FullMethod
+    | SamMethod
+    | ClipSegMethod
+    | SaliencyMethod
+    | MaskRcnnMethod
+    | Mask2FormerMethod
+)
+MethodSettings = Annotated[AnyMethod, Field(discriminator="kind")]
+
+
+class SegmentSettings(Section):
+    """Each of `methods` proposes masks for every image, under its name."""
+
+    methods: dict[Name, MethodSettings]
+
+    @field_validator("methods")
+    @classmethod
+    def _some_method(cls, methods: dict[str, AnyMethod]) -> dict[str, AnyMethod]:
+        if not methods:
+            raise ValueError("needs at least one method, such as grabcut: {kind: grabcut}")
+        return methods

@@ -1,0 +1,60 @@
+"""Which proposals become instances, and how these are kept."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from xpaste_ray.config.base import Fraction, PositiveInt, Section
+from xpaste_ray.config.score import Cosine
+
+ClipScore = Literal["clip_logit", "clip_logit_image", "clip_logit_crop", "clip_logit_black"]
+
+
+class SelectSettings(Section):
+    """A rule over score columns; null switches a limit off.
+
+    rule: `bar`, X-Paste's clean_pool: min(min_clip_logit, best of the category - tolerance); `threshold`: a
+    cosine (logit / 100) above `min_cosine` (X-Paste's summary, whose 0.5 is far above what CLIP gives).
+    score: which one decides, and what "best" means. proposals: `one-per-image`, the best of each; `many`: all
+    that pass, without those that a better one covers: `max_overlap_iou` (reason overlap),
+    `max_containment` of the smaller one's pixels (reason duplicate).
+    min_real_similarity: to the user's own crops (DiverGen: 0.6). max_duplicate_cosine: of two of a category
+    whose embeddings are nearer, the better one stays. max_per_category: and `pick` says which.
+    """
+
+    rule: Literal["bar", "threshold"] = "bar"
+    score: ClipScore = "clip_logit"
+    min_clip_logit: float
+    tolerance: Annotated[float, Field(ge=0)]
+    min_cosine: Cosine = 0.5  # X-Paste's summary
+    min_area_fraction: Fraction
+    max_area_fraction: Fraction
+    proposals: Literal["one-per-image", "many"] = "one-per-image"
+    max_overlap_iou: Fraction = 0.5  # X-Paste's summary
+    max_containment: Fraction = 0.9  # X-Paste's summary
+    min_real_similarity: Cosine | None = None
+    max_nsfw: float | None = None
+    min_aesthetic: float | None = None
+    max_duplicate_cosine: Cosine | None = None
+    max_per_category: PositiveInt | None = None
+    pick: Literal["best", "random"] = "best"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "SelectSettings":
+        if self.min_area_fraction > self.max_area_fraction:
+            raise ValueError("min_area_fraction must not exceed max_area_fraction")
+        return self
+
+
+class CutoutSettings(Section):
+    """How an instance is cut out and kept.
+
+    object: `outer-contour`, what lies inside the largest outer contour, holes filled (X-Paste, stage E);
+    `component`, the largest component with its holes. encoding: `raw` pixels, or `jpeg` colours with
+    compressed alpha, a tenth of the bytes, decoded at use.
+    """
+
+    object: Literal["outer-contour", "component"] = "outer-contour"
+    max_side_px: Annotated[int, Field(ge=8, le=2048)] = 256
+    encoding: Literal["raw", "jpeg"] = "raw"
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95

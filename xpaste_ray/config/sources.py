@@ -1,0 +1,150 @@
+"""Where images come from: any number of named sources, one section a kind.
+
+What is in a section can change an image, so it is part of the recipe of that source's images; `weight` and
+`frequencies` only say which source is asked for which image.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+
+from xpaste_ray.config.base import Dtype, PositiveInt, Section
+
+SourceSidePx = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]
+UnitSize = Annotated[int, Field(ge=1, le=256)]
+MaxSidePx = Annotated[int, Field(ge=64, le=2048)]
+
+
+class _Source(Section):
+    """weight: its share of the images of a category, beside the other sources that serve it. frequencies: it
+    serves only categories of these LVIS frequencies (X-Paste's summary: web images for common ones,
+    generated ones for rare)."""
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    frequencies: tuple[Literal["r", "c", "f"], ...] | None = None
+
+    @field_validator("frequencies", mode="before")
+    @classmethod
+    def _one_frequency(cls, frequencies: Any) -> Any:
+        return (frequencies,) if isinstance(frequencies, str) else frequencies
+
+
+class DiffusionSource(_Source):
+    """Text-to-image. `model` is "embedded:diffusion", a diffusers folder with safetensors, or
+    hub:owner/name@revision.
+
+    Null means the pipeline's own: `steps` and `guidance_scale` (1 and 0.0 for SD-Turbo and SDXL-Turbo; 1
+    or less is without guidance), `size_hw` in pixels. vae_batch: how many images the VAE decodes at a
+    time, null for a whole unit. compile: run the denoising network through torch.compile.
+    """
+
+    kind: Literal["diffusion"]
+    model: str
+    steps: PositiveInt | None = None
+    guidance_scale: Annotated[float, Field(ge=0)] | None = None
+    size_hw: tuple[SourceSidePx, SourceSidePx] | None = None
+    dtype: Dtype
+    unit_size: UnitSize
+    vae_batch: PositiveInt | None = None
+    compile: bool = False
+    threads: PositiveInt
+
+
+class _FoundSource(_Source):
+    """Images that exist already. Longer sides are reduced to `max_side_px`."""
+
+    unit_size: UnitSize = 16
+    max_side_px: MaxSidePx = 1024
+
+
+class FolderSource(_FoundSource):
+    """`path`: a folder with a folder of images for each category, or an index file (CSV, JSONL or Parquet)
+    with the columns path and category; its relative paths are relative to it."""
+
+    kind: Literal["folder"]
+    path: str
+
+
+class _FetchedSource(_FoundSource):
+    """Images from the web.
+
+    Limits: seconds for the whole of one image, bytes, redirects, further tries after a passing failure,
+    requests a second to each host (of all actors together), connections of one actor. allow_private: also
+    addresses of private and local networks.
+    """
+
+    timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+    max_bytes: Annotated[int, Field(ge=1024)] = 20 * 1024**2
+    max_redirects: Annotated[int, Field(ge=0, le=20)] = 3
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    requests_per_host_s: Annotated[float, Field(gt=0)] = 5.0
+    connections: Annotated[int, Field(ge=1, le=512)] = 32
+    min_side_px: PositiveInt = 64
+    allow_private: bool = False
+
+
+class WebSource(_FetchedSource):
+    """`list`: a Parquet, CSV or JSONL file with the columns url and category, perhaps licence and page, as
+    `xpaste search` writes."""
+
+    kind: Literal["web"]
+    list: str
+
+
+class SearchSource(_FetchedSource):
+    """A search for each category's name, once a run; then as `web`."""
+
+    kind: Literal["search"]
+    engine: Literal["openverse", "wikimedia"]
+    address: str | None = None  # of the engine, if not its public one
+
+
+class WebDatasetSource(_FoundSource):
+    """`path`: tar files, or a folder of them, as img2dataset writes; their JSON holds the category under
+    `category_key`."""
+
+    kind: Literal["webdataset"]
+    path: str
+    category_key: str = "category"
+
+
+class CandidatesSource(_FoundSource):
+    """The stored images of an earlier `run`: for another segmenter or score, without making them again."""
+
+    kind: Literal["candidates"]
+    run: str
+
+
+class CutoutsSource(_FoundSource):
+    """RGBA images, as `folder`: each is an instance already, and is not segmented."""
+
+    kind: Literal["cutouts"]
+    path: str
+
+
+class AnnotatedSource(_FoundSource):
+    """Objects of a COCO or LVIS annotation file, or of a VOC folder, cut out by their masks. `margin`: of
+    what is around an object, as a part of its box's longer side."""
+
+    kind: Literal["annotated"]
+    annotations: str
+    images: str | None = None
+    margin: Annotated[float, Field(ge=0, le=4)] = 0.1
+
+
+AnySource = (
+    DiffusionSource | FolderSource | WebSource | SearchSource | WebDatasetSource | CandidatesSource
+    | CutoutsSource | AnnotatedSource
+)  # fmt: skip
+SourceSettings = Annotated[AnySource, Field(discriminator="kind")]
+
+
+def _usable_name(name: str) -> str:
+    """Names stand in provenance and in paths of settings."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
+        raise ValueError("names are lower-case letters, digits, - and _, and begin with a letter")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_usable_name)]

@@ -1,0 +1,29 @@
+"""What a source is to the work list."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from xpaste_ray.categories import Category
+from xpaste_ray.records import Prompt
+
+
+class Source(Protocol):
+    """A named source, opened and checked.
+
+    recipe: everything that can change one of its images, as JSON, without paths: what is read is known by
+    its contents. unit_size: prompts of it in a unit.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit_size(self) -> int: ...
+
+    @property
+    def recipe(self) -> Mapping[str, Any]: ...
+
+    def prompt(self, category: Category, index: int, number: int) -> Prompt | None:
+        """Image `index` of the category, the `number`-th that this source is asked for; None if it has no
+        more."""
+        ...
