@@ -85,7 +85,11 @@ def measure_chain(clip: ClipModel, run: RunDir) -> tuple[dict[str, Any], dict[st
 
     Returns the figures of diffusion, those of the chain, and the picture.
     """
-    overrides = (f"seed={SEED}", f"prompts.per_category={IMAGES_PER_CATEGORY}", f"sources.diffusion.threads={THREADS}")
+    overrides = (
+        f"seed={SEED}",
+        f"prompts.per_category={IMAGES_PER_CATEGORY}",
+        f"sources.diffusion.threads={THREADS}",
+    )
     inputs = resolve_inputs(load_settings("demo", overrides))
     settings = inputs.settings
     generate = GenerateStage(settings.source, inputs.source_model)

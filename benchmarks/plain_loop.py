@@ -74,5 +74,9 @@ def plain_stages(inputs: Inputs) -> list[Any]:
 
 def _inputs(threads: int) -> Inputs:
     rounds = UNITS * 8 // 32  # units of 8 prompts, and 32 categories
-    options = [f"sources.diffusion.threads={threads}", f"score.threads={threads}", f"prompts.per_category={rounds}"]
+    options = [
+        f"sources.diffusion.threads={threads}",
+        f"score.threads={threads}",
+        f"prompts.per_category={rounds}",
+    ]
     return resolve_inputs(load(PoolSettings, "demo", options))

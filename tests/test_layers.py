@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
 
 GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config", "fingerprints"]
-PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable", "selection", "backgrounds", "lease", "runs", "cache",
+PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable",
+        "selection", "backgrounds", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
         "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
         "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from tests.backgrounds.material import encoded, exif, picture, png, png_chunk
+from xpaste_ray.errors import RowError
 from xpaste_ray.pictures.decode import check, decode, upright
 from xpaste_ray.pictures.headers import read_header
-from xpaste_ray.errors import RowError
 
 PICTURE = picture()
 FILES = {

@@ -22,7 +22,8 @@ from xpaste_ray.runs import RunDir
 
 XPASTE = Path(sys.executable).with_name("xpaste")
 SMALL = [
-    "categories.names=[banana,frog,lion,pear,teapot]", "prompts.per_category=4", "sources.diffusion.unit_size=2",
+    "categories.names=[banana,frog,lion,pear,teapot]", "prompts.per_category=4",
+    "sources.diffusion.unit_size=2",
     *(f"resources.{stage}.actors=1" for stage in ("source", "segment", "score")),
 ]  # fmt: skip
 

@@ -33,7 +33,7 @@ class Segmenter(Protocol):
     def micro_batch(self) -> int: ...
 
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:
-        """Any number of masks for each image, sizes may differ. Raises ConfigError for what no image can help,
-        RowError with a reason for an image that cannot be segmented (in a batch: any exception, and the
-        images are tried one by one)."""
+        """Any number of masks for each image, sizes may differ. Raises ConfigError for what no image can
+        help, RowError with a reason for an image that cannot be segmented (in a batch: any exception, and
+        the images are tried one by one)."""
         ...
