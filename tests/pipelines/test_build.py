@@ -69,7 +69,7 @@ def reference(tmp_path_factory):
 def test_one_stage_after_the_other_makes_the_same_bytes(reference, tmp_path):
     told = Told()
     summary = build_pool(_settings(), tmp_path / "run", told, BuildOptions("sequential", code=code()))
-    assert any("one stage after the other" in line for line in told.lines)
+    assert any("this stage by itself" in line for line in told.lines)
     assert summary.counts["candidates"]["made"] == 20
     assert _bytes(tmp_path / "run") == _bytes(reference)
 
@@ -162,7 +162,7 @@ def test_command_plans_one_stage_after_the_other_for_all_cores(tmp_path):
 def test_command_runs_units_with_a_passing_failure_again_on_demand_only(lossy, options, units):
     command = ["pool", "build", "--dry-run", "--out", str(lossy), *(f"--set={one}" for one in SMALL)]
     done = CliRunner().invoke(cli.app, [*command, *options], catch_exceptions=False)
-    assert done.exit_code == 0 and f"plan: {units} units, all stages at once" in done.output, done.output
+    assert done.exit_code == 0 and f"plan: {units} units of diffusion, all stages at once" in done.output, done.output
 
 
 @pytest.fixture(scope="module")
