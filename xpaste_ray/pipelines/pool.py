@@ -370,7 +370,8 @@ def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
     places = scores.group_by(["round", "unit"]).aggregate([])
     pairs = zip(places["round"].to_pylist(), places["unit"].to_pylist(), strict=True)
     own_places = places.filter(pa.array([unit_id(*pair) in units for pair in pairs], pa.bool_()))
-    scores = scores.select(["round", "unit", "candidate_id", "method", "ordinal"])  # no lists: Arrow joins none
+    # Without lists: Arrow joins none.
+    scores = scores.select(["round", "unit", "candidate_id", "method", "ordinal"])
     own = scores.join(own_places, ["round", "unit"], join_type="left semi")
     ordinals = own["ordinal"].cast(pa.string())
     names = pc.binary_join_element_wise(own["candidate_id"], own["method"], ordinals, "-")
