@@ -36,14 +36,14 @@ def test_trimap_is_background_below_85_and_foreground_from_170():
 
 @pytest.mark.parametrize("noise", [4, pytest.param(0, id="flat")])
 def test_alpha_follows_the_edge_that_the_probabilities_only_suspect(noise):
-    """They are of a disc whose radius is 3 pixels too small: matting finds the true one. Flat colours make
-    the equations nearly singular."""
-    truth = disc(96, 30)
-    probability = unsure(disc(96, 27), 11)
+    """The object begins at column 50, the network says 46: matting finds 50. Flat colours make the equations
+    nearly singular."""
+    truth, said = np.mgrid[:96, :96][1] >= 50, np.mgrid[:96, :96][1] >= 46
+    probability = unsure(said, 14)
     alpha = refined(picture(truth, noise), probability, LIMITS)
     assert alpha.dtype == np.float32 and alpha.min() == 0 and alpha.max() == 1
     band = trimap_of(cv2.GaussianBlur(probability, (5, 5), 0), LIMITS) == 0.5
-    assert np.mean((probability > 0.5)[band] == truth[band]) < 0.7
+    assert np.mean((probability > 0.5)[band] == truth[band]) < 0.75
     assert np.mean((alpha > 0.5)[band] == truth[band]) > 0.99
 
 
@@ -110,14 +110,17 @@ def test_equations_are_only_made_around_the_unknown(solved):
 
 
 _DIGEST = """
-import hashlib, sys
-from tests.models.test_matting import disc, picture, refined, unsure
-print(hashlib.sha256(refined(picture(disc(256, 90)), unsure(disc(256, 80), 20), (85, 170)).tobytes()).hexdigest())
+import hashlib
+from tests.models.test_matting import LIMITS, disc, picture, unsure
+from xpaste_ray.models.matting import _closed_form, trimap_of
+trimap = trimap_of(unsure(disc(256, 80), 30), LIMITS)
+assert (trimap == 0.5).sum() > 10_000
+print(hashlib.sha256(_closed_form(picture(disc(256, 84)), trimap).tobytes()).hexdigest())
 """
 
 
 def test_bytes_do_not_depend_on_the_threads_of_blas():
-    """The unknown part has more pixels (17,000) than OpenBLAS sums with one thread (10,000)."""
+    """OpenBLAS sums more than 10,000 numbers with all threads that it is given."""
     digests = {
         subprocess.run(
             [sys.executable, "-c", _DIGEST], capture_output=True, text=True, check=True,
