@@ -25,7 +25,8 @@ class FullMethod(Section):
 
 
 class _Network(Section):
-    """`model`: a folder with safetensors, or hub:owner/name@revision. micro_batch: images at a time."""
+    """`model`: a folder with safetensors, or hub:owner/name@revision. micro_batch: images at a time on a
+    GPU; on CPU it is one."""
 
     model: str
     dtype: Dtype = "float32"

@@ -12,8 +12,8 @@ from xpaste_ray.categories import display_name
 from xpaste_ray.config.segment import ClipSegMethod
 from xpaste_ray.models.device import usable_device
 from xpaste_ray.models.folders import model_folder
-from xpaste_ray.models.precision import computing_in
-from xpaste_ray.models.pretrained import CONFIG_FILE, OPTION, image_processor, load_network, load_part
+from xpaste_ray.models.precision import computing_in, images_at_once
+from xpaste_ray.models.pretrained import CONFIG_FILE, OPTION, image_processor, load_network, load_tokenizer
 from xpaste_ray.models.segmenters import Shown, SoftMask
 from xpaste_ray.models.soft_masks import resized, stretched
 
@@ -30,7 +30,7 @@ class ClipSegSegmenter:
         folder = model_folder(settings.model, OPTION, CONFIG_FILE)
         self._settings, self._device = settings, usable_device(device)
         self._network = load_network(CLIPSegForImageSegmentation, folder).to(device)
-        self._tokenizer = load_part(CLIPTokenizer, folder)
+        self._tokenizer = load_tokenizer(CLIPTokenizer, folder)
         side = self._network.config.vision_config.image_size
         self._processor = image_processor(
             ViTImageProcessor,
@@ -47,7 +47,7 @@ class ClipSegSegmenter:
 
     @property
     def micro_batch(self) -> int:
-        return self._settings.micro_batch
+        return images_at_once(self._settings.micro_batch, self._device)
 
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:
         probabilities = self._probabilities(shown)
@@ -60,8 +60,8 @@ class ClipSegSegmenter:
         pixels = torch.cat([self._processor(image, return_tensors="pt").pixel_values for image in images])
         texts = torch.cat([self._text(one.category) for one in shown])
         with computing_in(self._settings.dtype, self._device):
-            logits = self._network(pixels.to(self._device), conditional_embeddings=texts).logits
-        probabilities: np.ndarray = logits.float().sigmoid().cpu().numpy()
+            output = self._network(pixel_values=pixels.to(self._device), conditional_embeddings=texts)
+        probabilities: np.ndarray = output.logits.float().sigmoid().cpu().numpy()
         return probabilities
 
     def _text(self, category: str) -> torch.Tensor:

@@ -14,7 +14,7 @@ from xpaste_ray.config.segment import MaskRcnnMethod
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.device import usable_device
 from xpaste_ray.models.folders import model_folder
-from xpaste_ray.models.precision import computing_in
+from xpaste_ray.models.precision import computing_in, images_at_once
 from xpaste_ray.models.segmenters import Shown, SoftMask
 from xpaste_ray.models.vocabulary import Vocabulary
 
@@ -40,7 +40,7 @@ class MaskRcnnSegmenter:
 
     @property
     def micro_batch(self) -> int:
-        return self._settings.micro_batch
+        return images_at_once(self._settings.micro_batch, self._device)
 
     @torch.inference_mode()
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:

@@ -1,4 +1,4 @@
-"""The numbers that a network computes with."""
+"""How a network computes: in which numbers, and how many images at a time."""
 
 import torch
 
@@ -12,3 +12,9 @@ def computing_in(dtype: Dtype, device: str) -> torch.autocast:
     dtype that it cannot compute in.
     """
     return torch.autocast(torch.device(device).type, dtype=getattr(torch, dtype), enabled=dtype != "float32")
+
+
+def images_at_once(micro_batch: int, device: str) -> int:
+    """`micro_batch` on a GPU. On CPU one: batches gain nothing there, and the libraries that multiply
+    matrices round an image by its place in the batch, as their threads share it."""
+    return 1 if torch.device(device).type == "cpu" else micro_batch

@@ -10,6 +10,7 @@ from xpaste_ray.errors import ConfigError
 
 OPTION = "segment.methods.*.model"
 CONFIG_FILE = "config.json"
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -28,12 +29,11 @@ def load_network(kind: Any, folder: Path) -> Any:
     return network.eval()
 
 
-def load_part(kind: Any, folder: Path) -> Any:
-    """A tokenizer. Raises ConfigError if its files are not in the folder."""
-    try:
-        return kind.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(_message(kind, folder, str(error))) from error
+def load_tokenizer(kind: Any, folder: Path) -> Any:
+    """Raises ConfigError without its files, of which transformers would make an empty one."""
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise ConfigError(_message(kind, folder, f"it holds no {' and no '.join(_TOKENIZER_FILES)}"))
+    return kind.from_pretrained(folder, local_files_only=True)
 
 
 def image_processor(kind: Any, folder: Path, size: dict[str, int], **others: Any) -> Any:
