@@ -41,6 +41,15 @@ def tokenizer():
     return CLIPTokenizer.from_pretrained(DIFFUSION_DIR, subfolder="tokenizer")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As the demo's stages have it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A tiny CLIPSeg whose masks vary a lot, without a file for its image processor."""
@@ -211,10 +220,16 @@ def test_code_that_a_folder_brings_is_never_imported(saved, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_folder_of_another_model_says_what_is_missing(saved, tmp_path):
+def test_folder_of_another_model_is_refused(tmp_path):
     text = CLIPTextConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1)
     CLIPTextModel(text).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="is no CLIPSegForImageSegmentation .*: give a folder that"):
+    with pytest.raises(ConfigError, match="is no CLIPSegForImageSegmentation .*model_type 'clip_text_model'"):
+        segmenter(tmp_path)
+
+
+def test_weights_that_are_not_all_there_are_refused(saved, tmp_path):
+    CLIPSegForImageSegmentation.from_pretrained(saved).clip.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="weights are missing, such as .*: give a folder that"):
         segmenter(tmp_path)
 
 

@@ -44,20 +44,20 @@ class Mask2FormerSegmenter:
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:
         labels = [self._vocabulary.label_of(one.category) for one in shown]
         side = self._settings.side_px
-        inputs = [
-            self._processor(
-                Image.fromarray(one.image), pad_size={"height": side, "width": side}, return_tensors="pt"
-            )
-            for one in shown
-        ]
-        pixels = torch.cat([one.pixel_values for one in inputs])
+        images = [self._prepared(one.image) for one in shown]
+        pixels = torch.cat([_padded(image, side) for image in images])
         with computing_in(self._settings.dtype, self._device):
             output = self._network(pixels.to(self._device))
         scores = output.class_queries_logits.float().softmax(dim=-1)
         return [
-            self._instances(scores[i, :, label], _unpadded(output.masks_queries_logits[i], inputs[i]), one)
-            for i, (label, one) in enumerate(zip(labels, shown, strict=True))
+            self._instances(scores[i, :, label], _unpadded(output.masks_queries_logits[i], image, side), one)
+            for i, (label, image, one) in enumerate(zip(labels, images, shown, strict=True))
         ]
+
+    def _prepared(self, image: np.ndarray) -> torch.Tensor:
+        """(1, 3, h, w), its sides multiples of 32."""
+        pixels: torch.Tensor = self._processor(Image.fromarray(image), return_tensors="pt").pixel_values
+        return pixels
 
     def _instances(self, scores: torch.Tensor, logits: torch.Tensor, shown: Shown) -> list[SoftMask]:
         """scores: (Q,). logits: (Q, h, w) of the image, at the network's resolution."""
@@ -73,12 +73,16 @@ class Mask2FormerSegmenter:
         return [SoftMask(*pair) for pair in zip(masks, scores[order].tolist(), strict=True)]
 
 
-def _unpadded(logits: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The part that shows the image: its sides are multiples of 32, so it ends between two logits."""
-    mask = inputs["pixel_mask"][0]
-    stride = mask.shape[-1] // logits.shape[-1]
-    height, width = int(mask[:, 0].sum()) // stride, int(mask[0].sum()) // stride
-    return logits[:, :height, :width].float()
+def _padded(image: torch.Tensor, side_px: int) -> torch.Tensor:
+    height, width = image.shape[-2:]
+    return functional.pad(image, (0, side_px - width, 0, side_px - height))
+
+
+def _unpadded(logits: torch.Tensor, image: torch.Tensor, side_px: int) -> torch.Tensor:
+    """The part of a square's (Q, s, s) logits that shows the image: it ends between two of them."""
+    stride = side_px // logits.shape[-1]
+    height, width = image.shape[-2:]
+    return logits[:, : height // stride, : width // stride].float()
 
 
 def _sureness(logits: torch.Tensor) -> torch.Tensor:

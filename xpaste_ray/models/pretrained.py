@@ -1,5 +1,6 @@
 """Networks and image processors of transformers, from a local folder."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ def load_network(kind: Any, folder: Path) -> Any:
     """A model of the class `kind`, in float32 and ready to be used. Code that the folder brings is never
     imported: the class is ours to name. Raises ConfigError if the folder's weights are not all of it."""
     transformers_logging.disable_progress_bar()
+    _check_type(kind, folder)
     try:
         network, found = kind.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
@@ -27,6 +29,16 @@ def load_network(kind: Any, folder: Path) -> Any:
     if missing := sorted(found["missing_keys"]):
         raise ConfigError(_message(kind, folder, f"{len(missing)} weights are missing, such as {missing[0]}"))
     return network.eval()
+
+
+def _check_type(kind: Any, folder: Path) -> None:
+    """transformers would only warn of another one, and make a network of random numbers first."""
+    try:
+        given = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError):
+        raise ConfigError(_message(kind, folder, f"its {CONFIG_FILE} is not a JSON object")) from None
+    if given != kind.config_class.model_type:
+        raise ConfigError(_message(kind, folder, f"its {CONFIG_FILE} says model_type {given!r}"))
 
 
 def load_tokenizer(kind: Any, folder: Path) -> Any:
