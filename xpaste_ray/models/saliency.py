@@ -90,8 +90,9 @@ def _imported() -> tuple[Any, Any]:
         onnxruntime = import_module("onnxruntime")
         return import_module("rembg.sessions.base"), onnxruntime
     except ImportError as error:
+        package = (error.name or "rembg").partition(".")[0]
         raise ConfigError(
-            f"{_OPTION}: kind saliency needs {error.name}: pip install 'xpaste-ray[saliency]'"
+            f"{_OPTION}: kind saliency needs {package}: pip install 'xpaste-ray[saliency]'"
         ) from None
 
 

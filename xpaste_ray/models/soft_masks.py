@@ -23,4 +23,5 @@ def stretched(mask: np.ndarray) -> np.ndarray:
     low, high = float(mask.min()), float(mask.max())
     if high == low:
         return np.zeros_like(mask, dtype=np.float32)
-    return np.clip((mask.astype(np.float32) - low) / (high - low), 0, 1)
+    whole: np.ndarray = np.clip((mask.astype(np.float32) - low) / (high - low), 0, 1)
+    return whole
