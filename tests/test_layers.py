@@ -14,8 +14,10 @@ PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusio
         "selection", "backgrounds", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
         "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
+        "models.matting", "models.soft_masks", "models.vocabulary", "models.saliency",
         "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
-MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
+MODELS = ["models.diffusion", "models.clip", "models.clipseg", "models.mask2former", "models.mask_rcnn",
+          "stages.generate", "stages.score"]  # fmt: skip
 
 
 def _loaded(modules):
