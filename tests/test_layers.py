@@ -12,9 +12,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
 GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config", "fingerprints"]
 PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable", "selection", "backgrounds", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
-        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
+        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.full",
+        "models.segmenters", "models.cuda", "overlaps",
         "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
-MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
+MODELS = ["models.diffusion", "models.clip", "models.sam", "stages.generate", "stages.score"]
 
 
 def _loaded(modules):
@@ -45,7 +46,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
                      "fingerprints"], 0),
-    **dict.fromkeys(["masks", "worker", "pictures"], 1),
+    **dict.fromkeys(["masks", "overlaps", "worker", "pictures"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),

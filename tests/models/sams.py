@@ -21,6 +21,7 @@ def save_tiny_sam(folder: Path) -> Path:
         torch.manual_seed(0)
         sam = build_sam(TINY)
         randomise(sam)
+        _spread(sam)
     save_sam(sam, TINY, folder)
     return folder
 
@@ -31,6 +32,16 @@ def randomise(model: torch.nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if "norm" not in name:
             parameter.normal_(0, 0.3)
+
+
+@torch.no_grad()
+def _spread(sam: torch.nn.Module) -> None:
+    """Logits of some tens and qualities around 0.7, as a trained model's: each threshold leaves some masks."""
+    for network in sam.mask_decoder.output_hypernetworks_mlps:
+        network.layers[-1].weight *= 40
+    last = sam.mask_decoder.iou_prediction_head.layers[-1]
+    last.weight *= 0.1
+    last.bias.fill_(0.7)
 
 
 def method(folder: Path, **told) -> SamMethod:

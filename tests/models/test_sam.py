@@ -37,7 +37,7 @@ def _shown(sizes_hw=SIZES_HW):
 
 
 def _sigmoid(logits):
-    return 1 / (1 + np.exp(-logits))
+    return 0.5 + 0.5 * np.tanh(logits / 2)
 
 
 # --- prompts --------------------------------------------------------------------------------------
@@ -100,10 +100,10 @@ def test_corners_are_the_background_inverted(folder):
 def test_automatic_masks_are_the_generators(folder):
     """On random weights 3 x 25 masks, of which the thresholds leave a part."""
     settings = method(
-        folder, prompt="auto", points_per_side=5, min_iou=0.1, min_stability=0.5, max_overlap_iou=0.8
+        folder, prompt="auto", points_per_side=5, min_iou=0.7, min_stability=0.6, max_overlap_iou=0.8
     )
     generator = SamAutomaticMaskGenerator(
-        load_sam(folder, "test"), points_per_side=5, pred_iou_thresh=0.1, stability_score_thresh=0.5,
+        load_sam(folder, "test"), points_per_side=5, pred_iou_thresh=0.7, stability_score_thresh=0.6,
         box_nms_thresh=0.8,
     )  # fmt: skip
     counts = []
@@ -119,7 +119,8 @@ def test_automatic_masks_are_the_generators(folder):
 
 
 def test_points_beyond_64_are_padded_and_change_nothing(folder):
-    """A grid of 9 x 9 needs two calls of the decoder, 64 and 17 points."""
+    """A grid of 9 x 9 needs two calls of the decoder, 64 and 17 points. A mask without a pixel has no
+    stability, and is the only one that we leave out."""
     settings = method(
         folder, prompt="auto", points_per_side=9, min_iou=0, min_stability=0, max_overlap_iou=1, max_masks=999
     )
@@ -129,8 +130,8 @@ def test_points_beyond_64_are_padded_and_change_nothing(folder):
     )  # fmt: skip
     (one,) = _shown([(60, 60)])
     (masks,) = SamSegmenter(settings)([one])
-    expected = generator.generate(one.image)
-    assert len(masks) == len(expected)
+    expected = [e for e in generator.generate(one.image) if np.isfinite(e["stability_score"])]
+    assert len(masks) == len(expected) > 150
     assert [m.score for m in masks] == pytest.approx([e["predicted_iou"] for e in expected], abs=1e-4)
 
 

@@ -143,7 +143,10 @@ class SamSegmenter:
     def _good(
         self, logits: torch.Tensor, quality: torch.Tensor, frame: _Frame
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Those of the masks that are sure and stable enough: logits, predicted IoU, boxes (N, 4) xyxy."""
+        """Those of the masks that are sure and stable enough: logits, predicted IoU, boxes (N, 4) xyxy.
+
+        A mask without a pixel has no stability (0 / 0) and never is.
+        """
         sure = quality > self._settings.min_iou
         logits, quality = logits[sure], quality[sure]
         whole = self._at_full_size(logits, frame)
