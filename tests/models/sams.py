@@ -36,7 +36,7 @@ def randomise(model: torch.nn.Module) -> None:
 
 @torch.no_grad()
 def _spread(sam: torch.nn.Module) -> None:
-    """Logits of some tens and qualities around 0.7, as a trained model's: each threshold leaves some masks."""
+    """Logits of some tens, qualities around 0.7, as a trained model's: each threshold leaves some masks."""
     for network in sam.mask_decoder.output_hypernetworks_mlps:
         network.layers[-1].weight *= 40
     last = sam.mask_decoder.iou_prediction_head.layers[-1]

@@ -45,14 +45,24 @@ def _sigmoid(logits):
 
 def test_centre_box_and_corners_of_an_image_of_40_by_100():
     assert prompt_for(method("m", prompt="centre"), (40, 100)).points.tolist() == [[50, 20]]
-    assert prompt_for(method("m", prompt="box", box_margin=0.1), (40, 100)).box_xyxy.tolist() == [10, 4, 90, 36]
+    assert prompt_for(method("m", prompt="box", box_margin=0.1), (40, 100)).box_xyxy.tolist() == [
+        10,
+        4,
+        90,
+        36,
+    ]
     corners = prompt_for(method("m", prompt="corners"), (40, 100))
     assert corners.points.tolist() == [[5, 5], [94, 5], [5, 34], [94, 34]]  # (x, y), 5 px inside
     assert corners.background
 
 
 def test_corners_of_a_tiny_image_lie_inside():
-    assert prompt_for(method("m", prompt="corners"), (4, 3)).points.tolist() == [[1, 1], [1, 1], [1, 2], [1, 2]]
+    assert prompt_for(method("m", prompt="corners"), (4, 3)).points.tolist() == [
+        [1, 1],
+        [1, 1],
+        [1, 2],
+        [1, 2],
+    ]
 
 
 def test_grid_lies_in_the_middle_of_equal_cells():
@@ -280,7 +290,10 @@ def test_types_have_segment_anythings_constants():
         ({"type": "vit_b"}, "Error"),  # the weights are another one's
         ({"encoder_depht": 3}, "encoder_depht"),
         ([], "does not hold a SAM"),
-        ({"model_type": "sam", "vision_config": {"hidden_act": "relu"}}, "vision_config.hidden_act is 'relu'"),
+        (
+            {"model_type": "sam", "vision_config": {"hidden_act": "relu"}},
+            "vision_config.hidden_act is 'relu'",
+        ),
     ],
 )
 def test_folder_that_holds_no_sam_says_what_to_give(folder, tmp_path, config, message):

@@ -32,7 +32,7 @@ def test_each_kind_keeps_the_contract(kind, name, micro_batch, tmp_path):
     for one, masks in zip(shown, found, strict=True):
         for soft in masks:
             assert soft.mask.shape == one.image.shape[:2] and soft.mask.dtype == np.float32
-            assert 0 <= soft.mask.min() and soft.mask.max() <= 1
+            assert soft.mask.min() >= 0 and soft.mask.max() <= 1
 
 
 def test_full_is_the_whole_image():
@@ -44,7 +44,8 @@ def test_full_is_the_whole_image():
 
 def test_grabcut_loads_no_torch():
     code = (
-        "import sys; from xpaste_ray.config.segment import *; from xpaste_ray.stages.segment import SegmentStage;"
+        "import sys; from xpaste_ray.config.segment import SegmentSettings;"
+        "from xpaste_ray.stages.segment import SegmentStage;"
         "SegmentStage(SegmentSettings(methods={'a': {'kind': 'grabcut'}, 'b': {'kind': 'full'}}));"
         "print({'torch', 'ray', 'segment_anything', 'transformers'} & set(sys.modules))"
     )

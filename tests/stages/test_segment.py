@@ -106,7 +106,7 @@ def test_ordinals_go_by_score_then_by_box(monkeypatch):
 
 
 def test_soft_values_and_area(monkeypatch):
-    """0.5 is 127.5 of 255, rounded 128: not yet the object. 0.6 is 153. 4 of 64 pixels are an eighth of a half."""
+    """0.5 of 255 is 127.5, rounded 128: not yet the object. 0.6 is 153, and is 4 of 64 pixels."""
     soft = np.maximum(_square(0, 0, value=0.5), _square(4, 4, value=0.6))
     ((candidate),) = _stage_of(monkeypatch, hand=_Segmenter(lambda _: [(soft, 1.0)]))(_grey(1))
     (proposal,) = candidate.proposals
@@ -115,9 +115,7 @@ def test_soft_values_and_area(monkeypatch):
 
 def test_empty_mask_and_nothing_found_are_two_reasons(monkeypatch):
     faint = _square(0, 0, value=0.4)
-    stage = _stage_of(
-        monkeypatch, faint=_Segmenter(lambda _: [(faint, 1.0)]), none=_Segmenter(lambda _: [])
-    )
+    stage = _stage_of(monkeypatch, faint=_Segmenter(lambda _: [(faint, 1.0)]), none=_Segmenter(lambda _: []))
     (candidate,) = stage(_grey(1))
     told = [(p.method, p.ordinal, p.status, p.reason, p.area_fraction) for p in candidate.proposals]
     assert told == [
@@ -193,22 +191,17 @@ def test_only_what_may_pass_is_worth_another_try(monkeypatch, message, reason, t
 
 
 def test_out_of_memory_halves_the_batches_of_one_method_only(monkeypatch):
-    def fits_two(shown):
-        if len(shown) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-        return [[SoftMask(_square(1, 1))] for _ in shown]
+    class Large(_Segmenter):
+        def __call__(self, shown):
+            if len(shown) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            return super().__call__(shown)
 
-    large, small = _Segmenter(None, micro_batch=4), _Segmenter(lambda _: [(_square(3, 3), 1.0)], 4)
-    stage = _stage_of(monkeypatch, large=fits_two_of(large, fits_two), small=small)
-    done = stage(_grey(4))
+    large, small = (kind(lambda _: [(_square(1, 1), 1.0)], 4) for kind in (Large, _Segmenter))
+    done = _stage_of(monkeypatch, large=large, small=small)(_grey(4))
     assert [p.status for c in done for p in c.proposals] == ["ok"] * 8
     assert all(c.degraded_shape for c in done) and not any(c.transient for c in done)
-    assert small.sizes == [4]
-
-
-def fits_two_of(segmenter, call):
-    """The segmenter's batch size, with another answer."""
-    return type("Fits", (), {"micro_batch": segmenter.micro_batch, "__call__": staticmethod(call)})()
+    assert (large.sizes, small.sizes) == ([2, 2], [4])
 
 
 @pytest.mark.parametrize(
@@ -253,10 +246,13 @@ def test_every_method_computes_with_its_own_threads(tmp_path, monkeypatch):
         sam = {"kind": "sam", "model": str(save_tiny_sam(tmp_path))}
         stage = _stage({"one": {**sam, "threads": 1}, "two": {**sam, "threads": 2}})
         for method in stage._methods:
-            call = method._segmenter._encode
-            monkeypatch.setattr(
-                method._segmenter, "_encode", lambda i, c=call: (seen.append(torch.get_num_threads()), c(i))[1]
-            )
+            call = method._segmenter
+
+            def noted(shown, call=call):
+                seen.append(torch.get_num_threads())
+                return call(shown)
+
+            monkeypatch.setattr(method, "_segmenter", noted)
         stage(_scenes(1))
         assert seen == [1, 2]
     finally:
