@@ -4,8 +4,8 @@
 
 The true architecture of ViT-B with random weights, saved and loaded as a user's would be. On a GPU ours runs
 in bfloat16; `SamPredictor` as it is published, in float32, and also under the same autocast. Without one both
-run in float32 on the CPU, in three minutes. No Ray. Writes `segment.json` to benchmarks/results or to DIR, and
-exits with 1 if a gate is missed.
+run in float32 on the CPU, in three minutes. No Ray. Writes `segment.json` to benchmarks/results or to DIR,
+and exits with 1 if a gate is missed.
 """
 
 import argparse

@@ -180,6 +180,14 @@ def test_mask_that_is_none_is_rejected(monkeypatch, mask, score, reason):
     assert [p.reason for p in candidate.proposals] == [reason]
 
 
+@pytest.mark.parametrize("prompt", ["centre", "auto"])
+def test_network_that_answers_nan_is_rejected(tmp_path, prompt):
+    """Not taken for an image on which nothing was found."""
+    stage = _stage({"sam": {"kind": "sam", "model": str(save_tiny_sam(tmp_path)), "prompt": prompt}})
+    stage._methods[0]._segmenter._sam.mask_decoder.iou_token.weight.fill_(torch.nan)
+    assert [c.proposals[0].reason for c in stage(_scenes(1))] == ["nan_mask"]
+
+
 @pytest.mark.parametrize(
     ("message", "reason", "transient"),
     [("CUDA error: out of memory", "out_of_memory", True), ("bad mask", "segmentation_failed", False)],

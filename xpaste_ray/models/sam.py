@@ -15,6 +15,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torchvision.ops import nms
 
 from xpaste_ray.config.segment import SamMethod
+from xpaste_ray.errors import RowError
 from xpaste_ray.models.device import usable_device
 from xpaste_ray.models.folders import model_folder
 from xpaste_ray.models.sam_attention import fuse_attention
@@ -33,6 +34,14 @@ class _Frame:
 
     size_hw: tuple[int, int]
     input_hw: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    """One an embedding, in pixels of the encoder's square: points (N, K, 2) or boxes (N, 4) xyxy, float64."""
+
+    points: np.ndarray | None = None
+    boxes: np.ndarray | None = None
 
 
 class SamSegmenter:
@@ -76,7 +85,7 @@ class SamSegmenter:
 
     def _one_mask_each(self, embeddings: torch.Tensor, frames: Sequence[_Frame]) -> list[SoftMask]:
         prompts = [prompt_for(self._settings, frame.size_hw) for frame in frames]
-        logits, quality = self._decode(embeddings, prompts, frames)
+        logits, quality = self._decode(embeddings, self._in_inputs(prompts, frames))
         background = prompts[0].background
         best = torch.full_like(quality[:, 0], -1, dtype=torch.long) if background else quality.argmax(1)
         found = []
@@ -86,27 +95,44 @@ class SamSegmenter:
             found.append(SoftMask(soft.cpu().numpy(), float(quality[i, best[i]])))
         return found
 
-    def _decode(
-        self, embeddings: torch.Tensor, prompts: Sequence[SamPrompt], frames: Sequence[_Frame]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One prompt of one kind an embedding -> logits (N, masks, 4 h, 4 w) and predicted IoU (N, masks)."""
-        points = labels = boxes = None
+    def _all_masks(self, embedding: torch.Tensor, frame: _Frame) -> list[SoftMask]:
+        """Automatic masks of one image, (1, C, h, w), as SamAutomaticMaskGenerator finds them without crops:
+        good and stable ones, of those whose boxes overlap the best. Low resolution until that is known."""
+        settings = self._settings
+        grid = grid_points(settings.points_per_side, frame.size_hw)
+        points = self._resize.apply_coords(grid, frame.size_hw)[:, None]
+        at_once = min(_POINTS_AT_ONCE, len(points))
+        kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        for first in range(0, len(points), at_once):
+            here = points[first : first + at_once]
+            padded = np.concatenate([here, np.repeat(here[-1:], at_once - len(here), axis=0)])
+            logits, quality = self._decode(embedding.expand(at_once, -1, -1, -1), _Prompts(points=padded))
+            kept.append(self._good(logits[: len(here)].flatten(0, 1), quality[: len(here)].flatten(), frame))
+        logits, quality, boxes = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        best = nms(boxes.float(), quality, settings.max_overlap_iou)[: settings.max_masks]
+        soft = torch.sigmoid(self._at_full_size(logits[best], frame)).cpu().numpy()
+        return [SoftMask(*one) for one in zip(soft, quality[best].tolist(), strict=True)]
+
+    def _in_inputs(self, prompts: Sequence[SamPrompt], frames: Sequence[_Frame]) -> _Prompts:
+        """From pixels of the images to those of the encoder's square."""
+        resize, pairs = self._resize, list(zip(prompts, frames, strict=True))
         if prompts[0].points is not None:
-            told = [
-                self._resize.apply_coords(prompt.points, frame.size_hw)
-                for prompt, frame in zip(prompts, frames, strict=True)
-            ]
-            points = self._tensor(np.stack(told))
-            labels = torch.ones(points.shape[:2], dtype=torch.int, device=self._device)
-        else:
-            told = [
-                self._resize.apply_boxes(prompt.box_xyxy, frame.size_hw)[0]
-                for prompt, frame in zip(prompts, frames, strict=True)
-            ]
-            boxes = self._tensor(np.stack(told))
-        sparse, dense = self._sam.prompt_encoder(
-            points=None if points is None else (points, labels), boxes=boxes, masks=None
+            return _Prompts(
+                points=np.stack([resize.apply_coords(one.points, at.size_hw) for one, at in pairs])
+            )
+        return _Prompts(
+            boxes=np.concatenate([resize.apply_boxes(one.box_xyxy, at.size_hw) for one, at in pairs])
         )
+
+    def _decode(self, embeddings: torch.Tensor, prompts: _Prompts) -> tuple[torch.Tensor, torch.Tensor]:
+        """One prompt an embedding -> logits (N, masks, 4 h, 4 w) and predicted IoU (N, masks), float32."""
+        points = boxes = None
+        if prompts.points is not None:
+            on_it = torch.ones(prompts.points.shape[:2], dtype=torch.int, device=self._device)
+            points = (self._tensor(prompts.points), on_it)
+        else:
+            boxes = self._tensor(prompts.boxes)
+        sparse, dense = self._sam.prompt_encoder(points=points, boxes=boxes, masks=None)
         # The decoder takes one image's embedding and many prompts. But first of all it adds that embedding
         # to the prompts' dense ones: so these can bring an embedding each, and the image's is nought.
         with self._autocast():
@@ -119,27 +145,6 @@ class SamSegmenter:
             )
         return logits.float(), quality.float()
 
-    def _all_masks(self, embedding: torch.Tensor, frame: _Frame) -> list[SoftMask]:
-        """Automatic masks of one image, (1, C, h, w), as SamAutomaticMaskGenerator finds them without crops:
-        good and stable ones, of those whose boxes overlap the best. Low resolution until that is known."""
-        settings = self._settings
-        points = grid_points(settings.points_per_side, frame.size_hw)[:, None]
-        at_once = min(_POINTS_AT_ONCE, len(points))
-        kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        for first in range(0, len(points), at_once):
-            here = points[first : first + at_once]
-            padded = np.concatenate([here, np.repeat(here[-1:], at_once - len(here), axis=0)])
-            logits, quality = self._decode(
-                embedding.expand(at_once, -1, -1, -1),
-                [SamPrompt(points=one) for one in padded],
-                [frame] * at_once,
-            )
-            kept.append(self._good(logits[: len(here)].flatten(0, 1), quality[: len(here)].flatten(), frame))
-        logits, quality, boxes = (torch.cat(parts) for parts in zip(*kept, strict=True))
-        best = nms(boxes.float(), quality, settings.max_overlap_iou)[: settings.max_masks]
-        soft = torch.sigmoid(self._at_full_size(logits[best], frame)).cpu().numpy()
-        return [SoftMask(*one) for one in zip(soft, quality[best].tolist(), strict=True)]
-
     def _good(
         self, logits: torch.Tensor, quality: torch.Tensor, frame: _Frame
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -147,6 +152,8 @@ class SamSegmenter:
 
         A mask without a pixel has no stability (0 / 0) and never is.
         """
+        if not quality.isfinite().all():
+            raise RowError("nan_mask", "half precision may overflow: try dtype bfloat16 or float32")
         sure = quality > self._settings.min_iou
         logits, quality = logits[sure], quality[sure]
         whole = self._at_full_size(logits, frame)

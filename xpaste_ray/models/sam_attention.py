@@ -37,14 +37,13 @@ class FusedAttention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4).flatten(1, 2)  # each (B * heads, H * W, d)
         by_height, by_width = self._bias(query.unflatten(1, (height, width)))
         mixed = torch.empty_like(query)
-        at_once = max(1, _BIAS_NUMBERS[tokens.device.type] // count**2)
-        bias = by_height.new_empty(min(at_once, len(query)), count, height, width)
-        for part in torch.arange(len(query)).split(at_once):
-            rows = slice(int(part[0]), int(part[-1]) + 1)
-            here = bias[: len(part)]
-            torch.add(by_height[rows, :, :, None], by_width[rows, :, None, :], out=here)
+        at_once = _largest_divisor(len(query), _BIAS_NUMBERS[tokens.device.type] // count**2)
+        bias = by_height.new_empty(at_once, count, height, width)
+        for first in range(0, len(query), at_once):
+            rows = slice(first, first + at_once)
+            torch.add(by_height[rows, :, :, None], by_width[rows, :, None, :], out=bias)
             mixed[rows] = functional.scaled_dot_product_attention(
-                query[None, rows], key[None, rows], value[None, rows], attn_mask=here.flatten(2)[None]
+                query[None, rows], key[None, rows], value[None, rows], attn_mask=bias.flatten(2)[None]
             )[0]
         joined = mixed.reshape(images, heads, height, width, -1).permute(0, 2, 3, 1, 4).flatten(3)
         return self._attention.proj(joined)
@@ -57,3 +56,8 @@ class FusedAttention(nn.Module):
         by_height = torch.einsum("nhwc,hkc->nhwk", query, rows).flatten(1, 2)
         by_width = torch.einsum("nhwc,wkc->nhwk", query, columns).flatten(1, 2)
         return by_height, by_width
+
+
+def _largest_divisor(count: int, limit: int) -> int:
+    """Of `count`, at most `limit`, at least 1: parts of one size, so that none is computed in another shape."""
+    return next(size for size in range(max(1, min(count, limit)), 0, -1) if count % size == 0)
