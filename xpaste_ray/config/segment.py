@@ -32,8 +32,8 @@ class _Network(Section):
 
 
 class SamMethod(_Network):
-    """segment-anything. Of its masks for a prompt, the one that it thinks best. On a GPU it computes in `dtype`,
-    on processors in float32. prompt: `centre` point; `box`, the image less `box_margin` of each side;
+    """segment-anything. Of its masks for a prompt, the one that it thinks best. It computes in `dtype` on a
+    GPU, in float32 on processors. prompt: `centre` point; `box`, the image less `box_margin` of each side;
     `corners`, the background by points in the four corners, inverted (DiverGen); `auto`, a grid of
     `points_per_side` squared points, every mask of at least `min_iou` predicted quality, and of at least
     `min_stability`, overlaps above `max_overlap_iou` removed, `max_masks` at most."""

@@ -59,5 +59,5 @@ class FusedAttention(nn.Module):
 
 
 def _largest_divisor(count: int, limit: int) -> int:
-    """Of `count`, at most `limit`, at least 1: parts of one size, so that none is computed in another shape."""
+    """Of `count`, from 1 to `limit`: parts of one size, so that none is computed in another shape."""
     return next(size for size in range(max(1, min(count, limit)), 0, -1) if count % size == 0)
