@@ -13,11 +13,18 @@ GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config
 PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable",
         "selection", "backgrounds", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
+<<<<<<< HEAD
         "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
         "models.matting", "models.soft_masks", "models.vocabulary", "models.saliency",
         "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
 MODELS = ["models.diffusion", "models.clip", "models.clipseg", "models.mask2former", "models.mask_rcnn",
           "stages.generate", "stages.score"]  # fmt: skip
+=======
+        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.full",
+        "models.segmenters", "models.cuda", "overlaps",
+        "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
+MODELS = ["models.diffusion", "models.clip", "models.sam", "stages.generate", "stages.score"]
+>>>>>>> h-sam
 
 
 def _loaded(modules):
@@ -48,7 +55,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
                      "fingerprints"], 0),
-    **dict.fromkeys(["masks", "worker", "pictures"], 1),
+    **dict.fromkeys(["masks", "overlaps", "worker", "pictures"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),

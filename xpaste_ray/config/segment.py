@@ -35,10 +35,11 @@ class _Network(Section):
 
 
 class SamMethod(_Network):
-    """segment-anything. prompt: `centre` point; `box`, the image less `box_margin` of each side;
+    """segment-anything. Of its masks for a prompt, the one that it thinks best. It computes in `dtype` on a
+    GPU, in float32 on processors. prompt: `centre` point; `box`, the image less `box_margin` of each side;
     `corners`, the background by points in the four corners, inverted (DiverGen); `auto`, a grid of
-    `points_per_side` squared points, every mask of at least `min_iou` predicted quality, and of
-    at least `min_stability`, overlaps above `max_overlap_iou` removed."""
+    `points_per_side` squared points, every mask of at least `min_iou` predicted quality, and of at least
+    `min_stability`, overlaps above `max_overlap_iou` removed, `max_masks` at most."""
 
     kind: Literal["sam"]
     prompt: Literal["centre", "box", "corners", "auto"] = "centre"
