@@ -13,18 +13,11 @@ GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config
 PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable",
         "selection", "backgrounds", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
-<<<<<<< HEAD
-        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
-        "models.matting", "models.soft_masks", "models.vocabulary", "models.saliency",
+        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.full", "models.segmenters",
+        "models.cuda", "models.matting", "models.soft_masks", "models.vocabulary", "models.saliency", "overlaps",
         "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
 MODELS = ["models.diffusion", "models.clip", "models.clipseg", "models.mask2former", "models.mask_rcnn",
-          "stages.generate", "stages.score"]  # fmt: skip
-=======
-        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.full",
-        "models.segmenters", "models.cuda", "overlaps",
-        "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
-MODELS = ["models.diffusion", "models.clip", "models.sam", "stages.generate", "stages.score"]
->>>>>>> h-sam
+          "models.sam", "stages.generate", "stages.score"]  # fmt: skip
 
 
 def _loaded(modules):
