@@ -57,8 +57,8 @@ def _images(run: RunDir, unit: str, option: str) -> pa.Table:
         table = open_parquet(path).read(_TOLD)
     except (OSError, pa.ArrowException) as error:
         raise ConfigError(
-            f"{option}: {path} is damaged ({error}): `xpaste pool verify {run.root} --repair` finds and removes "
-            "such files"
+            f"{option}: {path} is damaged ({error}): `xpaste pool verify {run.root} --repair` finds and "
+            "removes such files"
         ) from None
     spoilt = pc.and_(
         pc.equal(table["status"], "rejected"),

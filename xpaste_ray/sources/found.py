@@ -79,7 +79,7 @@ class FoundImages:
         told = listing.drop_columns(["category"]).combine_chunks()
         self._columns = {name: told[name] for name in told.column_names if told[name].null_count < len(told)}
         self._id = fingerprint(self.recipe)[:8]
-        rows, unknown = _rows_by_category(listing, vocabulary)
+        rows, unknown = _rows_by_category(listing, vocabulary) if len(listing) else ({}, {})
         self._rows = {category.id: rows[category.id] for category in served if category.id in rows}
         if served and not self._rows:
             raise ConfigError(f"sources.{name}: {_nothing_found(listing, vocabulary, served, unknown)}")

@@ -1,8 +1,8 @@
 """PASCAL VOC folders as datasets: their object masks become a COCO file in the user's cache.
 
 SegmentationObject/000007.png holds k on the pixels of the k-th object of Annotations/000007.xml, which names
-its category. Without the XML, SegmentationClass/000007.png tells it, by the folder's labelmap.txt or VOC's own
-list of twenty. 0 is background, 255 void (65535 in 16 bits).
+its category. Without the XML, SegmentationClass/000007.png tells it, by the folder's labelmap.txt or VOC's
+own list of twenty. 0 is background, 255 void (65535 in 16 bits).
 """
 
 import json

@@ -80,7 +80,9 @@ class Tars:
                 f"{option}: no sample of {place} is usable ({'; '.join(self.notes)}): let img2dataset keep "
                 "the column with the category (save_additional_columns), and name it, as category_key"
             )
-        self.contents = hash_lines(f"{name}\0{size}" for name, (size, _) in tars.items())
+        # Not the tars' sizes: writers fill the last ten kilobytes up.
+        told = zip(*(self.listing[name].to_pylist() for name in ("uri", "category")), strict=True)
+        self.contents = hash_lines(text for pair in told for text in pair)
 
 
 def _tars(place: Location, option: str) -> tuple[Location, dict[str, Stamp]]:
