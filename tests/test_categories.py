@@ -88,7 +88,14 @@ def test_list_of_names(tmp_path, name):
 @pytest.mark.parametrize("name", ["v.json", "v.yaml"])
 def test_list_of_entries_keeps_what_it_tells(tmp_path, name):
     entries = [
-        {"id": 7, "name": "dog", "synonyms": ["hound"], "def": "it barks", "frequency": "c", "supercategory": "x"},
+        {
+            "id": 7,
+            "name": "dog",
+            "synonyms": ["hound"],
+            "def": "it barks",
+            "frequency": "c",
+            "supercategory": "x",
+        },
         {"id": 3, "name": "cat", "image_count": 101},
     ]
     assert _load(tmp_path, name, entries) == (
@@ -102,7 +109,9 @@ def test_entries_without_ids_are_numbered(tmp_path):
 
 
 def test_lvis_file_gives_frequencies_from_its_counts(tmp_path):
-    found = _load(tmp_path, "lvis.json", {"images": [], "categories": [{"id": 4, "name": "dog", "image_count": 10}]})
+    found = _load(
+        tmp_path, "lvis.json", {"images": [], "categories": [{"id": 4, "name": "dog", "image_count": 10}]}
+    )
     assert found == (Category(4, "dog", frequency="r"),)
 
 
@@ -150,7 +159,11 @@ def test_any_name_is_a_name(tmp_path, name):
         ("v.json", "{", "is not readable"),
         ("v.yaml", "[", "is not readable"),
         ("v.yaml", "dog: 1", "must be a list of names, or of {id: 1, name: banana}, or have `categories`"),
-        ("v.json", ["dog", "Dog"], r"name \(case, underscores and spaces do not tell names apart\) 'dog' is there"),
+        (
+            "v.json",
+            ["dog", "Dog"],
+            r"name \(case, underscores and spaces do not tell names apart\) 'dog' is there",
+        ),
         ("v.json", ["hot dog", "hot_dog"], "'hot dog' is there more than once"),
         ("v.json", [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "id 1 is there more than once"),
         ("v.json", [{"id": 1, "name": "a"}, {"name": "b"}], "entry 2 has no id, and others have"),
@@ -180,7 +193,9 @@ def test_bytes_that_are_no_text_are_an_error(tmp_path):
 
 
 def test_vocabulary_that_is_not_there_is_an_error():
-    with pytest.raises(ConfigError, match="lvsi is neither lvis nor a file that is there; did you mean 'lvis'"):
+    with pytest.raises(
+        ConfigError, match="lvsi is neither lvis nor a file that is there; did you mean 'lvis'"
+    ):
         load_vocabulary("lvsi")
 
 
@@ -203,6 +218,8 @@ def test_names_come_one_a_line_with_comments(tmp_path, s3, where):
 
 def test_names_of_which_none_is_known_are_a_vocabulary_of_their_own():
     check_some_known(["banana", "my gadget"], "names.txt", "lvis")
-    message = "none of its names .* lvis.* give --set categories.vocabulary=names.txt --set categories.names=all"
+    message = (
+        "none of its names .* lvis.* give --set categories.vocabulary=names.txt --set categories.names=all"
+    )
     with pytest.raises(ConfigError, match=message):
         check_some_known(["my gadget"], "names.txt", "lvis")

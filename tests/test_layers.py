@@ -9,11 +9,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
 
-GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config", "fingerprints"]
-PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable", "selection", "backgrounds", "lease", "runs", "cache",
+GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config", "fingerprints",
+          "json_lists"]
+PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion",
+        "sources.folder", "sources.webdataset", "sources.candidates", "sources.annotated", "sources.voc",
+        "pictures.usable", "selection", "backgrounds", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
         "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
-        "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
+        "stages.faults", "stages.batches", "stages.segment", "stages.read", "pace"]  # fmt: skip
 MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
 
 
@@ -44,7 +47,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
-                     "fingerprints"], 0),
+                     "fingerprints", "json_lists"], 0),
     **dict.fromkeys(["masks", "worker", "pictures"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace"], 1),

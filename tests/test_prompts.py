@@ -13,7 +13,9 @@ DOG = Category(9, "dog")
 
 
 def _texts(category=CLOCK, **settings):
-    return Texts(PromptSettings(**{"templates": "a photo of {name}", "per_category": 1, **settings})).of(category)
+    return Texts(PromptSettings(**{"templates": "a photo of {name}", "per_category": 1, **settings})).of(
+        category
+    )
 
 
 def test_template_has_the_name_as_people_write_it():
@@ -108,7 +110,7 @@ def test_template_must_have_the_name(templates):
 
 
 @pytest.mark.parametrize(
-    "name", ["a/b", "../../etc", "nul\0", "two\nlines", "x" * 300, "犬 🐶", "{name}", "100% \\ \"quoted\""]
+    "name", ["a/b", "../../etc", "nul\0", "two\nlines", "x" * 300, "犬 🐶", "{name}", '100% \\ "quoted"']
 )
 def test_any_name_can_stand_in_a_text(name):
     assert _texts(Category(1, name)) == (f"a photo of {name}",)

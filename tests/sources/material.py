@@ -49,7 +49,9 @@ def tar(members: Mapping[str, bytes]) -> bytes:
     return sink.getvalue()
 
 
-def settings(sources: Mapping[str, object], names: object = ("banana", "frog"), **values: object) -> PoolSettings:
+def settings(
+    sources: Mapping[str, object], names: object = ("banana", "frog"), **values: object
+) -> PoolSettings:
     """Preset demo with other sources; values: "prompts__per_category" for prompts.per_category."""
     told = load_settings("demo").model_dump(mode="json")
     told["sources"], told["categories"]["names"] = dict(sources), names

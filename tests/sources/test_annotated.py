@@ -103,7 +103,7 @@ def test_masks_are_those_of_the_map_void_left_out(tmp_path):
 
 
 def test_sixteen_bits_have_their_own_void(tmp_path):
-    objects = np.where(OBJECTS == 255, 65535, OBJECTS).astype(np.uint16)
+    objects = np.where(OBJECTS == 255, np.uint16(65535), OBJECTS)
     assert _indexed(_voc(tmp_path / "voc", objects=objects), tmp_path / "cache") == FOUND
 
 
@@ -127,13 +127,25 @@ def test_another_node_converts_for_itself(tmp_path):
     [
         ({"names": ()}, "SegmentationClass/000007.png is not readable"),
         ({"names": (), "classes": OBJECTS[:9]}, "differ in size"),
-        ({"names": (), "classes": np.zeros_like(OBJECTS)}, "object 1, of which neither Annotations/000007.xml"),
+        (
+            {"names": (), "classes": np.zeros_like(OBJECTS)},
+            "object 1, of which neither Annotations/000007.xml",
+        ),
         ({"Annotations/000007.xml": b"<annotation>"}, "000007.xml is not readable"),
         ({"Annotations/000007.xml": b'<!DOCTYPE a [<!ENTITY b "c">]><a/>'}, "it declares entities"),
         ({"SegmentationObject/000007.png": b"GIF89a"}, "000007.png is not readable .unsupported_format"),
-        ({"SegmentationObject/000007.png": png(50_000, 50_000, b"")}, "000007.png is not readable .too_many_pixels"),
-        ({"SegmentationObject/000007.png": encoded(picture(20, 30), "PNG")}, "is no map of objects: it has colours"),
-        ({"SegmentationObject/000008.png": encode_label_png(OBJECTS)}, "000008.png has no image in JPEGImages"),
+        (
+            {"SegmentationObject/000007.png": png(50_000, 50_000, b"")},
+            "000007.png is not readable .too_many_pixels",
+        ),
+        (
+            {"SegmentationObject/000007.png": encoded(picture(20, 30), "PNG")},
+            "is no map of objects: it has colours",
+        ),
+        (
+            {"SegmentationObject/000008.png": encode_label_png(OBJECTS)},
+            "000008.png has no image in JPEGImages",
+        ),
     ],
 )
 def test_damaged_voc_is_an_error_that_names_the_file(tmp_path, files, message):

@@ -20,14 +20,19 @@ def _rows(folder):
 
 @pytest.fixture(params=["disk", "s3"])
 def root(request, tmp_path):
-    return locate(tmp_path / "photos" if request.param == "disk" else f"{request.getfixturevalue('s3')()}/photos")
+    return locate(
+        tmp_path / "photos" if request.param == "disk" else f"{request.getfixturevalue('s3')()}/photos"
+    )
 
 
 def test_folders_of_images_are_categories_in_name_order(root):
-    write_files(root, {"frog/b.JPG": b"1", "frog/a.png": b"2", "hot dog/deep/er/c.webp": b"3", "58/d.jpeg": b"4"})
+    write_files(
+        root, {"frog/b.JPG": b"1", "frog/a.png": b"2", "hot dog/deep/er/c.webp": b"3", "58/d.jpeg": b"4"}
+    )
     folder = Folder(root, OPTION)
     assert _rows(folder) == [
-        ("58", "58/d.jpeg"), ("frog", "frog/a.png"), ("frog", "frog/b.JPG"), ("hot dog", "hot dog/deep/er/c.webp")
+        ("58", "58/d.jpeg"), ("frog", "frog/a.png"), ("frog", "frog/b.JPG"),
+        ("hot dog", "hot dog/deep/er/c.webp"),
     ]  # fmt: skip
     assert str(folder.root) == str(root) and folder.notes == []
 
@@ -45,7 +50,10 @@ def test_what_is_left_out_is_told(root):
 
 def test_cut_outs_are_files_that_can_be_transparent(tmp_path):
     write_files(tmp_path, {"frog/a.jpg": b"1", "frog/b.png": b"1", "frog/c.webp": b"1"})
-    assert [uri for _, uri in _rows(Folder(locate(tmp_path), OPTION, CUTOUTS))] == ["frog/b.png", "frog/c.webp"]
+    assert [uri for _, uri in _rows(Folder(locate(tmp_path), OPTION, CUTOUTS))] == [
+        "frog/b.png",
+        "frog/c.webp",
+    ]
 
 
 def test_contents_are_the_same_elsewhere_and_others_when_a_file_is(tmp_path):
@@ -76,7 +84,12 @@ def test_place_that_is_neither_is_an_error(tmp_path):
 
 # --- index files ---------------------------------------------------------------------------------
 
-TABLE = {"path": ["a/1.jpg", "b.png"], "category": ["frog", "58"], "licence": ["CC0", None], "other": [1.5, 2.5]}
+TABLE = {
+    "path": ["a/1.jpg", "b.png"],
+    "category": ["frog", "58"],
+    "licence": ["CC0", None],
+    "other": [1.5, 2.5],
+}
 
 
 def _parquet(columns):
@@ -128,11 +141,19 @@ def test_names_with_line_ends_and_quotes_come_through(tmp_path):
     ("name", "data", "message"),
     [
         ("i.csv", b"", "it is empty: its first line must name the columns"),
-        ("i.csv", b"file,category\na.jpg,frog\n", "has no column 'path'; of those that count, it has category"),
+        (
+            "i.csv",
+            b"file,category\na.jpg,frog\n",
+            "has no column 'path'; of those that count, it has category",
+        ),
         ("i.csv", b"path,category\na.jpg\n", "is not readable: .*Expected 2 columns, got 1"),
         ("i.jsonl", b'{"path": "a.jpg"}\n', "has no column 'category'"),
         ("i.jsonl", b"[1]\n", "line 1 is no object"),
-        ("i.jsonl", b'{"path": "a", "category": "b"}\n{"path": 1.5, "category": "b"}', "line 2: path must be text"),
+        (
+            "i.jsonl",
+            b'{"path": "a", "category": "b"}\n{"path": 1.5, "category": "b"}',
+            "line 2: path must be text",
+        ),
         ("i.jsonl", b"{", "is not readable"),
         ("i.parquet", b"PAR1", "is not readable"),
         ("i.parquet", _parquet({"path": [b"\xff"], "category": ["a"]}), "'path' is binary: it must be text"),

@@ -51,7 +51,7 @@ def test_a_name_wins_over_an_id():
 
 
 def test_one_image_under_two_categories_is_one_of_each():
-    """papers.md 1.13, fault 9: in X-Paste the last category wins."""
+    """In X-Paste the last category wins."""
     source = _found([("dog", "1.jpg"), ("cup", "1.jpg")])
     assert _uris(source, DOG) == _uris(source, CUP) == ["1.jpg"]
     assert source.prompt(DOG, 0, 0).candidate_id != source.prompt(CUP, 0, 0).candidate_id
@@ -79,7 +79,9 @@ def test_categories_of_the_vocabulary_that_are_not_wanted_are_no_news():
 
 
 def test_nothing_that_matches_is_an_error_that_names_what_is_near():
-    message = r"sources\.photos: it has no image of 'dog', 'hot_dog', 'cup'\. Its categories are 'dig'.*'dog'\?"
+    message = (
+        r"sources\.photos: it has no image of 'dog', 'hot_dog', 'cup'\. Its categories are 'dig'.*'dog'\?"
+    )
     with pytest.raises(ConfigError, match=message):
         _found([("dig", "a")])
     with pytest.raises(ConfigError, match="it has no image of 'cup', only of other categories"):

@@ -75,7 +75,9 @@ def test_samples_that_cannot_be_used_are_counted(tmp_path):
 
 def test_no_category_at_all_is_an_error_that_says_how_to_keep_it(tmp_path):
     write_files(tmp_path, {"0.tar": tar(sample("0", jpeg(), {"caption": "a frog"}))})
-    with pytest.raises(ConfigError, match=r"no sample of .* is usable .*save_additional_columns.*category_key"):
+    with pytest.raises(
+        ConfigError, match=r"no sample of .* is usable .*save_additional_columns.*category_key"
+    ):
         _open(locate(tmp_path), tmp_path / "cache")
 
 

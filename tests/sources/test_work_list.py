@@ -128,7 +128,7 @@ def test_units_hold_one_source_each():
 
 
 def test_asking_for_more_only_adds_units():
-    """At the end of the list, with the ids that were there; with several sources and one that runs dry, too."""
+    """At the end of the list, with the ids that were there; also where one of several sources runs dry."""
     assert _generated(5)[: len(_generated(3))] == _generated(3)
     sources = {"a": Listed("a", 2), "b": Listed("b", 99)}
     sections = {"a": _section(weight=2), "b": _section()}

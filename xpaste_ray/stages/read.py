@@ -134,10 +134,10 @@ def _members(settings: Any, root: Location) -> Read:
         if member.size > _MAX_FILE_BYTES:
             raise RowError("file_too_large")
         with (root / member.tar).open() as file:
+            if file.size() < member.offset + member.size:
+                raise RowError("truncated", member.tar)
             file.seek(member.offset)
             data = file.read(member.size)
-        if len(data) < member.size:
-            raise RowError("truncated", member.tar)
         return Found(read_picture(data, settings.max_side_px), hash_bytes(data))
 
     return _each(read)
