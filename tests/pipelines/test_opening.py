@@ -122,7 +122,7 @@ def test_annotated_datasets_are_given_as_backgrounds_are(material, tmp_path, dat
         ({"kind": "folder", "path": "nowhere"}, r"sources\.mine\.path: .*nowhere is neither a folder nor"),
         ({"kind": "candidates", "run": "nowhere"}, r"sources\.mine\.run: .*nowhere is no run"),
         ({"kind": "annotated", "annotations": "nowhere"}, r"mine\.annotations: .*nowhere is not a folder"),
-        ({"kind": "annotated", "annotations": "{photos}"}, r"annotations: is neither a COCO or LVIS file nor"),
+        ({"kind": "annotated", "annotations": "{photos}"}, r"mine\.annotations: is neither a COCO or"),
         ({"kind": "annotated", "annotations": "{data}", "images": "{photos}"},
          r"none of the first images .* say where they are .sources\.mine\.images"),
     ],
