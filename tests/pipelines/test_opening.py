@@ -1,5 +1,7 @@
 import json
+import pickle
 import shutil
+from importlib import import_module
 
 import pytest
 
@@ -7,10 +9,13 @@ from tests.backgrounds.material import small_dataset
 from tests.sources.material import cutout, jpeg, sample, settings, tar, write_files
 from tests.sources.test_annotated import _voc
 from tests.sources.test_candidates import _of, _write
+from xpaste_ray.config import StageResources
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.pipelines.opening import chosen_categories, notes_on, open_sources
+from xpaste_ray.pipelines.pool import stage_code
 from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
+from xpaste_ray.records import Candidate
 from xpaste_ray.sources.found import FoundImages
 from xpaste_ray.sources.work_list import plan_units
 
@@ -91,6 +96,24 @@ def test_other_contents_are_another_recipe(material, tmp_path, change):
     change(tmp_path / "here")
     after = {name: fingerprint(source.recipe) for name, source in _open(material)[1].items()}
     assert len([name for name in before if before[name] != after[name]]) == 1
+
+
+def test_an_actor_reads_what_the_driver_listed(material):
+    """From the opened sources, through pickle as to another process, to images and masks."""
+    inputs = resolve_inputs(settings(material, ("frog", "cat"), prompts__per_category=12))
+    units = plan_units(inputs.categories, inputs.sources, inputs.settings.sources, 12)
+    prompts = [prompt for unit in units for prompt in unit.prompts]
+    plan = {"source": StageResources(actors=1)}
+    done = {}
+    for name in material:
+        code = pickle.loads(pickle.dumps(stage_code(inputs, plan, name)["source"]))
+        module, _, attribute = code.target.partition(":")
+        stage = getattr(import_module(module), attribute)(**code.kwargs)
+        done[name] = stage([Candidate(prompt) for prompt in prompts if prompt.source == name])
+    assert {name: [one.status for one in several] for name, several in done.items()} == {
+        "photos": ["ok"] * 3, "cut": ["ok"], "tars": ["ok"], "again": ["ok"] * 2, "real": ["ok"], "voc": ["ok"]
+    }  # fmt: skip
+    assert {name for name, (one, *_) in done.items() if one.proposals} == {"cut", "real", "voc"}
 
 
 def test_notes_tell_what_the_sources_have_and_what_is_misspelled(material, tmp_path):

@@ -39,7 +39,7 @@ def test_what_the_index_left_out_is_told(tmp_path):
     path.write_text(text)
     (tmp_path / "data/images/c.jpg").unlink()
     listed = Objects(open_or_index(resolve_source(path), tmp_path / "cache"))
-    assert listed.notes == ["1 images left out: missing_file", "1 annotations left out: bad_polygon"]
+    assert listed.notes == ["1 image left out: missing_file", "1 annotation left out: bad_polygon"]
 
 
 def test_names_of_images_may_hold_what_separates_them_from_ids():

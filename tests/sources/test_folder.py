@@ -43,8 +43,8 @@ def test_what_is_left_out_is_told(root):
     folder = Folder(root, OPTION)
     assert _rows(folder) == [("frog", "frog/a.jpg")]
     assert folder.notes == [
-        "1 images left out, which lie outside of the categories' folders",
-        "2 files left out, which are not .jpg, .jpeg, .png, .webp",
+        "1 image left out: not in a category's folder",
+        "2 files left out: not .jpg, .jpeg, .png, .webp",
     ]
 
 
@@ -121,7 +121,7 @@ def test_rows_without_a_path_or_a_category_are_counted(tmp_path):
     write_files(tmp_path, {"i.csv": b"path,category\na.jpg,frog\n,frog\nb.jpg, \n"})
     folder = Folder(locate(tmp_path) / "i.csv", OPTION)
     assert _rows(folder) == [("frog", "a.jpg")]
-    assert folder.notes == ["2 rows of i.csv left out, which lack a path or a category"]
+    assert folder.notes == ["2 rows of i.csv left out: no path or no category"]
 
 
 def test_category_007_stays_a_text(tmp_path):

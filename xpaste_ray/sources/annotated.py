@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from xpaste_ray.backgrounds import Backgrounds
-from xpaste_ray.sources.found import listing_of
+from xpaste_ray.sources.found import count_of, listing_of
 
 
 class Objects:
@@ -20,8 +20,8 @@ class Objects:
         )
         self.contents = images.fingerprint
         self.notes = [
-            f"{count} {what} left out: {reason}"
-            for what, found in (("images", images.rejected), ("annotations", images.rejected_annotations))
+            f"{count_of(count, what)} left out: {reason}"
+            for what, found in (("image", images.rejected), ("annotation", images.rejected_annotations))
             for reason, count in found.items()
         ]
 

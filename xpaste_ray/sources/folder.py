@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from xpaste_ray.errors import ConfigError
-from xpaste_ray.sources.found import hash_lines, listing_of, utf8
+from xpaste_ray.sources.found import count_of, hash_lines, listing_of, utf8
 from xpaste_ray.sources.index_file import SUFFIXES, is_index_file, read_index
 from xpaste_ray.storage import Location
 
@@ -33,7 +33,7 @@ class Folder:
     def _read_index(self, place: Location, option: str) -> tuple[pa.Table, str]:
         table, contents, left_out = read_index(place, option, ("path", "category"), ("licence", "page"))
         if left_out:
-            self.notes.append(f"{left_out} rows of {place.name} left out, which lack a path or a category")
+            self.notes.append(f"{count_of(left_out, 'row')} of {place.name} left out: no path or no category")
         return listing_of({name.replace("path", "uri"): table[name] for name in table.column_names}), contents
 
     def _list(self, place: Location, suffixes: tuple[str, ...]) -> tuple[pa.Table, str]:
@@ -42,9 +42,9 @@ class Folder:
         images = {name: size for name, size in files.items() if name.lower().endswith(suffixes)}
         inside = {name: size for name, size in images.items() if "/" in name}
         if outside := len(images) - len(inside):
-            self.notes.append(f"{outside} images left out, which lie outside of the categories' folders")
+            self.notes.append(f"{count_of(outside, 'image')} left out: not in a category's folder")
         if others := len(files) - len(images):
-            self.notes.append(f"{others} files left out, which are not {', '.join(suffixes)}")
+            self.notes.append(f"{count_of(others, 'file')} left out: not {', '.join(suffixes)}")
         categories = [name.partition("/")[0] for name in inside]
         listing = listing_of({"category": categories, "uri": list(inside)})
         return listing, hash_lines(f"{name}\0{size}" for name, size in inside.items())

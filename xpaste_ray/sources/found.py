@@ -102,11 +102,11 @@ class FoundImages:
 
     def _told(self, served: Sequence[Category], unknown: Mapping[str, int]) -> list[str]:
         images = sum(map(len, self._rows.values()))
-        told = [f"{_count(images, 'image')} of {len(self._rows)} of {_count(len(served), 'category')}"]
+        told = [f"{count_of(images, 'image')} of {len(self._rows)} of {count_of(len(served), 'category')}"]
         if lacking := [category.name for category in served if category.id not in self._rows]:
             told.append(f"no image of {some_of(lacking)}")
         if unknown:
-            left_out = _count(sum(unknown.values()), "image")
+            left_out = count_of(sum(unknown.values()), "image")
             told.append(
                 f"{left_out} left out, whose categories are not in the vocabulary: {some_of(unknown)}"
             )
@@ -156,6 +156,7 @@ def some_of(names: Sequence[str] | Mapping[str, int]) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
+    """ "1 image", "2,000 categories"."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"

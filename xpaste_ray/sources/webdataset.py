@@ -22,7 +22,7 @@ from xpaste_ray.cache import default_cache_dir, only_one
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.runs import write_parquet
-from xpaste_ray.sources.found import LISTING, hash_lines, listing_of, utf8
+from xpaste_ray.sources.found import LISTING, count_of, hash_lines, listing_of, utf8
 from xpaste_ray.storage import Location, Stamp
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
@@ -72,7 +72,7 @@ class Tars:
         usable = found.filter(found["left_out"].is_null()) if len(found) else found
         self.listing = usable.drop_columns(["left_out"])
         self.notes = [
-            f"{one['counts']} samples left out: {one['values']}"
+            f"{count_of(one['counts'], 'sample')} left out: {one['values']}"
             for one in found["left_out"].drop_null().value_counts().to_pylist()
         ]
         if len(found) and not len(usable):

@@ -10,7 +10,14 @@ import pyarrow as pa
 from pycocotools import mask as coco_mask
 
 from xpaste_ray.backgrounds import Backgrounds
-from xpaste_ray.config import AnnotatedSource, AnySource
+from xpaste_ray.config import (
+    AnnotatedSource,
+    AnySource,
+    CandidatesSource,
+    CutoutsSource,
+    FolderSource,
+    WebDatasetSource,
+)
 from xpaste_ray.errors import ConfigError, RowError, StorageError
 from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.masks import BoxXYWH, decode_png
@@ -107,7 +114,7 @@ def _each(read: Callable[[str], Found]) -> Read:
     return read_all
 
 
-def _files(settings: Any, root: Location) -> Read:
+def _files(settings: FolderSource, root: Location) -> Read:
     """Images of a folder, or of an index file, whose paths may be elsewhere."""
 
     def read(uri: str) -> Found:
@@ -117,7 +124,7 @@ def _files(settings: Any, root: Location) -> Read:
     return _each(read)
 
 
-def _cutouts(settings: Any, root: Location) -> Read:
+def _cutouts(settings: CutoutsSource, root: Location) -> Read:
     def read(uri: str) -> Found:
         data = read_file(_file_at(root, uri))
         image, mask = read_cutout(data, settings.max_side_px)
@@ -126,7 +133,7 @@ def _cutouts(settings: Any, root: Location) -> Read:
     return _each(read)
 
 
-def _members(settings: Any, root: Location) -> Read:
+def _members(settings: WebDatasetSource, root: Location) -> Read:
     """Members of tars, by their places."""
 
     def read(uri: str) -> Found:
@@ -161,7 +168,7 @@ def read_file(place: Location) -> bytes:
     return data
 
 
-def _stored(settings: Any, root: Location) -> Read:
+def _stored(settings: CandidatesSource, root: Location) -> Read:
     """Stored images of an earlier run. Each of its files is opened once for all that is wanted of it."""
     run = RunDir(root)
     columns = ["candidate_id", "model", "content_hash", "image_png"]
