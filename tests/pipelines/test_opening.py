@@ -111,7 +111,8 @@ def test_an_actor_reads_what_the_driver_listed(material):
         stage = getattr(import_module(module), attribute)(**code.kwargs)
         done[name] = stage([Candidate(prompt) for prompt in prompts if prompt.source == name])
     assert {name: [one.status for one in several] for name, several in done.items()} == {
-        "photos": ["ok"] * 3, "cut": ["ok"], "tars": ["ok"], "again": ["ok"] * 2, "real": ["ok"], "voc": ["ok"]
+        "photos": ["ok"] * 3, "cut": ["ok"], "tars": ["ok"], "again": ["ok"] * 2, "real": ["ok"],
+        "voc": ["ok"],
     }  # fmt: skip
     assert {name for name, (one, *_) in done.items() if one.proposals} == {"cut", "real", "voc"}
 
