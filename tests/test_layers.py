@@ -9,15 +9,69 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
 
-GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config", "fingerprints"]
-PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable",
-        "selection", "backgrounds", "lease", "runs", "cache",
-        "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
-        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.full", "models.segmenters",
-        "models.cuda", "models.matting", "models.soft_masks", "models.vocabulary", "models.saliency", "overlaps",
-        "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
-MODELS = ["models.diffusion", "models.clip", "models.clipseg", "models.mask2former", "models.mask_rcnn",
-          "models.sam", "stages.generate", "stages.score"]  # fmt: skip
+GROUND = [
+    "categories",
+    "config",
+    "errors",
+    "fingerprints",
+    "json_lists",
+    "records",
+    "rng",
+    "storage",
+    "yaml12",
+]
+PURE = [
+    "backgrounds",
+    "cache",
+    "compose.shards",
+    "embedded",
+    "embedded.scenes",
+    "formats.convert",
+    "formats.validate",
+    "lease",
+    "masks",
+    "models.cuda",
+    "models.folders",
+    "models.full",
+    "models.grabcut",
+    "models.matting",
+    "models.saliency",
+    "models.segmenters",
+    "models.soft_masks",
+    "models.vocabulary",
+    "overlaps",
+    "pace",
+    "pictures.usable",
+    "pool",
+    "preview",
+    "prompts",
+    "runs",
+    "samples",
+    "selection",
+    "sources.annotated",
+    "sources.candidates",
+    "sources.diffusion",
+    "sources.folder",
+    "sources.voc",
+    "sources.webdataset",
+    "sources.work_list",
+    "stages.batches",
+    "stages.faults",
+    "stages.read",
+    "stages.segment",
+    "unit_files",
+    "worker",
+]
+MODELS = [
+    "models.clip",
+    "models.clipseg",
+    "models.diffusion",
+    "models.mask2former",
+    "models.mask_rcnn",
+    "models.sam",
+    "stages.generate",
+    "stages.score",
+]
 
 
 def _loaded(modules):
@@ -47,7 +101,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
-                     "fingerprints"], 0),
+                     "fingerprints", "json_lists"], 0),
     **dict.fromkeys(["masks", "overlaps", "worker", "pictures"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace"], 1),

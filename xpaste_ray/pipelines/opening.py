@@ -1,16 +1,38 @@
 """Opening the sources that the settings name."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from xpaste_ray.categories import Category, did_you_mean
-from xpaste_ray.config import AnySource, DiffusionSource, PoolSettings
+import pyarrow as pa
+
+from xpaste_ray.backgrounds import Backgrounds, resolve_source
+from xpaste_ray.categories import Category, did_you_mean, load_vocabulary, pick_categories
+from xpaste_ray.config import (
+    AnnotatedSource,
+    AnySource,
+    CandidatesSource,
+    CutoutsSource,
+    DiffusionSource,
+    FolderSource,
+    PoolSettings,
+    WebDatasetSource,
+)
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.folders import DIFFUSERS_FILE, model_folder, model_name
+from xpaste_ray.pipelines.backgrounds import index_backgrounds
+from xpaste_ray.pipelines.resources import cpus_booked
 from xpaste_ray.prompts import Texts
+from xpaste_ray.sources.annotated import Objects
 from xpaste_ray.sources.base import Source
+from xpaste_ray.sources.candidates import Candidates
 from xpaste_ray.sources.diffusion import GeneratedImages
+from xpaste_ray.sources.folder import CUTOUTS, Folder
+from xpaste_ray.sources.found import FoundImages, some_of
+from xpaste_ray.sources.voc import is_voc, open_voc
+from xpaste_ray.sources.webdataset import Tars
+from xpaste_ray.sources.work_list import serving
+from xpaste_ray.storage import locate
 
 _ALGORITHM = 2  # raised when a source gives other images for the same settings
 
@@ -23,6 +45,33 @@ def open_sources(settings: PoolSettings, categories: Sequence[Category]) -> dict
     }
 
 
+def chosen_categories(settings: PoolSettings) -> tuple[Category, ...]:
+    """Those that the settings name. `all` is what the embedded generator can draw, where that is one of the
+    sources. ConfigError."""
+    told = settings.categories
+    vocabulary = load_vocabulary(told.vocabulary)
+    names: Sequence[str]
+    if told.names != "all":
+        names = told.names
+    elif told.vocabulary == "lvis" and any(
+        isinstance(one, DiffusionSource) and one.model == "embedded:diffusion"
+        for one in settings.sources.values()
+    ):
+        names = DIFFUSION_CATEGORIES
+    else:
+        names = [category.name for category in vocabulary]
+    return pick_categories(vocabulary, names)
+
+
+def notes_on(settings: PoolSettings, sources: Mapping[str, Source]) -> list[str]:
+    """What a person should know of the sources before the work begins, a line each."""
+    notes = [note for source in sources.values() for note in source.notes]
+    unused = Texts(settings.prompts).unused(load_vocabulary(settings.categories.vocabulary))
+    if unused:
+        notes.append(f"prompts.file: not in the vocabulary, so left out: {some_of(unused)}")
+    return notes
+
+
 def _open(
     name: str, source: AnySource, settings: PoolSettings, texts: Texts, categories: Sequence[Category]
 ) -> Source:
@@ -30,7 +79,83 @@ def _open(
     match source:
         case DiffusionSource():
             return _open_diffusion(name, source, settings, texts, categories, told)
+        case FolderSource() | WebDatasetSource() | CandidatesSource() | CutoutsSource() | AnnotatedSource():
+            return _open_found(name, source, settings, categories, told)
     raise ConfigError(f"sources.{name}: {source.kind} is not there yet")
+
+
+class _Listed(Protocol):
+    """What is known of images that exist already, once their source was listed.
+
+    contents: a fingerprint that is the same wherever the source lies. notes: what was left out.
+    """
+
+    listing: pa.Table
+    contents: str
+    notes: list[str]
+
+
+_PLACES = {"path", "run", "annotations", "images"}  # options that say where a source lies
+
+
+def _open_found(
+    name: str,
+    source: FolderSource | WebDatasetSource | CandidatesSource | CutoutsSource | AnnotatedSource,
+    settings: PoolSettings,
+    categories: Sequence[Category],
+    told: Mapping[str, Any],
+) -> Source:
+    listed, place = _list(name, source, settings)
+    recipe = {option: value for option, value in told.items() if option not in _PLACES}
+    served = [category for category in categories if name in serving(category, settings.sources)]
+    return FoundImages(
+        name,
+        source.unit_size,
+        listed.listing,
+        place,
+        load_vocabulary(settings.categories.vocabulary),
+        served,
+        {**recipe, "contents": listed.contents},
+        listed.notes,
+    )
+
+
+def _list(
+    name: str,
+    source: FolderSource | WebDatasetSource | CandidatesSource | CutoutsSource | AnnotatedSource,
+    settings: PoolSettings,
+) -> tuple[_Listed, Any]:
+    """What a source has, and where `stages.read` finds it."""
+    listed: Folder | Tars | Candidates
+    match source:
+        case FolderSource():
+            listed = Folder(locate(source.path), f"sources.{name}.path")
+        case CutoutsSource():
+            listed = Folder(locate(source.path), f"sources.{name}.path", CUTOUTS)
+        case WebDatasetSource():
+            listed = Tars(locate(source.path), f"sources.{name}.path", source.category_key)
+        case CandidatesSource():
+            listed = Candidates(locate(source.run), f"sources.{name}.run")
+        case AnnotatedSource():
+            images = _open_annotated(name, source, settings)
+            return Objects(images), images
+    return listed, listed.root
+
+
+def _open_annotated(name: str, source: AnnotatedSource, settings: PoolSettings) -> Backgrounds:
+    """The index of a dataset's images, made if there is none yet."""
+    option, place = f"sources.{name}.annotations", locate(source.annotations)
+    resources = settings.resources
+    try:
+        found = (
+            open_voc(place, option) if is_voc(place) else resolve_source(source.annotations, source.images)
+        )
+        if found.annotation_file() is None:
+            raise ConfigError("is neither a COCO or LVIS file nor a VOC folder with SegmentationObject")
+        return index_backgrounds(found, workers=resources.fetch.actors, ray_cpus=cpus_booked(resources))
+    except ConfigError as error:
+        text = str(error).removeprefix(f"{option}: ").removeprefix("backgrounds: ")
+        raise ConfigError(f"{option}: {text.replace('--images DIR', f'sources.{name}.images')}") from None
 
 
 def _open_diffusion(
