@@ -94,9 +94,7 @@ def test_images_are_computed_one_at_a_time(network):
 
 
 def test_file_of_the_other_network_is_refused(network):
-    with pytest.raises(
-        ConfigError, match="isnet takes 1024 x 1024 pixels, and the model 320 x 320"
-    ):
+    with pytest.raises(ConfigError, match="isnet takes 1024 x 1024 pixels, and the model 320 x 320"):
         segmenter(network(1.0), network="isnet")
 
 
