@@ -17,17 +17,22 @@ from xpaste_ray.config import (
     DatasetSettings,
     DiffusionSource,
     PoolSettings,
+    ScoreSettings,
 )
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES
+from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
+from xpaste_ray.models.clip_config import embedding_dim
 from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder, model_name
+from xpaste_ray.models.heads import head_folders, open_heads
+from xpaste_ray.models.real_crops import open_real_crops
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.opening import open_sources
 from xpaste_ray.pipelines.resources import cpus_booked
 from xpaste_ray.sources.base import Source
 
 # Raised when the code of a step changes what it writes for the same settings.
-_ALGORITHMS = {"segment": 2, "score": 2, "select": 4, "compose": 3}
+_ALGORITHMS = {"segment": 2, "score": 3, "select": 4, "compose": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,16 @@ class Inputs:
     """Everything that a pool is made from, resolved and checked.
 
     sources: by name, in the settings' order. score_model: its name and the hash of its files,
-    "embedded:clip@1f0c...".
+    "embedded:clip@1f0c...". score_files: what else the score settings name by path, told likewise.
+    embedding_dim: numbers in an embedding of that model.
     """
 
     settings: PoolSettings
     categories: tuple[Category, ...]
     sources: Mapping[str, Source]
     score_model: str
+    score_files: Mapping[str, Any]
+    embedding_dim: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +61,33 @@ class Step:
 def resolve_inputs(settings: PoolSettings) -> Inputs:
     """Find and check the models, sources and categories. Raises ConfigError."""
     score = model_folder(settings.score.model, "score.model", OPEN_CLIP_FILE)
+    dim = embedding_dim(score, "score.model")
     categories = _categories(settings)
     return Inputs(
-        settings, categories, open_sources(settings, categories), model_name(settings.score.model, score)
+        settings,
+        categories,
+        open_sources(settings, categories),
+        model_name(settings.score.model, score),
+        _score_files(settings.score, categories, dim),
+        dim,
     )
+
+
+def _score_files(settings: ScoreSettings, categories: Sequence[Category], dim: int) -> dict[str, Any]:
+    """Heads and real crops by what is in them. ConfigError if they do not fit the model or the categories."""
+    open_heads(settings, dim)
+    told: dict[str, Any] = {
+        name: model_name(getattr(settings, name), folder) for name, folder in head_folders(settings).items()
+    }
+    if settings.real:
+        crops, names = open_real_crops(settings.real), [category.name for category in categories]
+        if not any(crops.of(name) for name in names):
+            raise ConfigError(
+                f"score.real.crops: {settings.real.crops} has no images of any of the categories: name its "
+                f"folders as they are, such as {names[0]!r}"
+            )
+        told["real"] = {**settings.real.model_dump(mode="json"), "crops": crops.content(names)}
+    return told
 
 
 def _categories(settings: PoolSettings) -> tuple[Category, ...]:
@@ -133,7 +164,11 @@ def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[st
         "segment": {"algorithm": _ALGORITHMS["segment"], "segment": settings.segment.model_dump(mode="json")},
         "score": {
             "algorithm": _ALGORITHMS["score"],
-            "score": {**settings.score.model_dump(mode="json"), "model": inputs.score_model},
+            "score": {
+                **settings.score.model_dump(mode="json"),
+                "model": inputs.score_model,
+                **inputs.score_files,
+            },
         },
         "select": {
             "algorithm": _ALGORITHMS["select"],
