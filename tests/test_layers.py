@@ -13,8 +13,8 @@ GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config
 PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable",
         "selection", "backgrounds", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
-        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.clip_config", "models.heads", "models.real_crops",
-        "models.views", "models.cuda",
+        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
+        "models.clip_config", "models.heads", "models.real_crops", "models.views",
         "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
 MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
 
