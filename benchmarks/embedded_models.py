@@ -99,7 +99,7 @@ def measure_chain(clip: ClipModel, run: RunDir) -> tuple[dict[str, Any], dict[st
     made: list[Candidate] = []
     seconds = 0.0
     for number, row in enumerate(units.to_pylist()):
-        wanted = [Candidate(prompt, "diffusion") for prompt in unit_from_row(row).prompts]
+        wanted = [Candidate(prompt) for prompt in unit_from_row(row).prompts]
         if number == 0:
             generate(wanted)  # warm-up
         began = time.perf_counter()

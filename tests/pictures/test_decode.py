@@ -231,7 +231,7 @@ def test_bombs_cost_no_memory(tmp_path):
     code = textwrap.dedent(f"""
         import resource
         from pathlib import Path
-        from xpaste_ray.backgrounds import decode
+        from xpaste_ray.pictures import decode
         from xpaste_ray.errors import RowError
         decode.check(Path({str(tmp_path / "small.png")!r}).read_bytes())
         peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
