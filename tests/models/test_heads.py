@@ -48,7 +48,12 @@ def test_layers_go_by_their_numbers_with_the_activation_between(tmp_path, activa
 
 def test_embedding_is_standardised_where_the_head_says_so(tmp_path):
     """As LAION's NSFW detector: (x - mean) / sqrt(variance) before the first layer."""
-    tensors = {"norm.mean": [0.2, 0.8], "norm.variance": [4, 1], "linear_1.weight": [[1, 7]], "linear_1.bias": [0]}
+    tensors = {
+        "norm.mean": [0.2, 0.8],
+        "norm.variance": [4, 1],
+        "linear_1.weight": [[1, 7]],
+        "linear_1.bias": [0],
+    }
     head = Head(_save(tmp_path / "h", tensors), "score.nsfw", 2)
     assert head(np.array([0.6, 0.8], np.float32)) == pytest.approx(0.4 / 2)
 

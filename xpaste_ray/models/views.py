@@ -5,6 +5,7 @@ image: (H, W, 3) uint8 RGB. mask: (H, W) uint8, 0 to 255; above 128 is object (X
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from xpaste_ray.config.score import View
@@ -20,8 +21,7 @@ def view_of(view: View, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def on_colour(image: np.ndarray, is_object: np.ndarray, value: int) -> np.ndarray:
     """The object alone, in full frame; `value` in all three channels elsewhere. is_object: (H, W) bool."""
-    painted = np.full_like(image, value)
-    np.copyto(painted, image, where=is_object[..., None])
+    painted: np.ndarray = cv2.copyTo(image, is_object.view(np.uint8), np.full(image.shape, value, np.uint8))
     return painted
 
 
