@@ -11,7 +11,7 @@ import pytest
 import torch
 from open_clip import CLIP
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -58,25 +58,28 @@ def open_clip_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def transformers_model(open_clip_folder, tmp_path_factory):
     """The same weights, saved and loaded as transformers does."""
-    from safetensors.torch import load_file
-
     theirs = _converted(load_file(open_clip_folder / "open_clip_model.safetensors"))
-    config = CLIPConfig(
-        projection_dim=DIM,
-        vision_config={"image_size": SIDE, "patch_size": PATCH, "hidden_size": VISION["width"],
-                           "intermediate_size": 4 * VISION["width"], "num_hidden_layers": VISION["layers"],
-                           "num_attention_heads": VISION["heads"], "hidden_act": "quick_gelu"},
-        text_config={"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT,
-                         "hidden_size": TEXT["width"], "intermediate_size": 4 * TEXT["width"], "num_hidden_layers": TEXT["layers"],
-                         "num_attention_heads": TEXT["heads"], "hidden_act": "quick_gelu",
-                         "bos_token_id": END - 1, "eos_token_id": END, "pad_token_id": END},
-    )  # fmt: skip
+    vision = {"image_size": SIDE, "patch_size": PATCH, **_layers(VISION)}
+    text = {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, **_layers(TEXT),
+            "bos_token_id": END - 1, "eos_token_id": END, "pad_token_id": END}  # fmt: skip
+    config = CLIPConfig(projection_dim=DIM, vision_config=vision, text_config=text)
     folder = tmp_path_factory.mktemp("transformers")
     CLIPModel(config).save_pretrained(folder)
     save_file(theirs, folder / "model.safetensors", {"format": "pt"})
     model, report = CLIPModel.from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
     return model.eval()
+
+
+def _layers(tower):
+    """As transformers tells them."""
+    return {
+        "hidden_size": tower["width"],
+        "intermediate_size": 4 * tower["width"],
+        "num_hidden_layers": tower["layers"],
+        "num_attention_heads": tower["heads"],
+        "hidden_act": "quick_gelu",
+    }
 
 
 def _converted(ours):
