@@ -192,8 +192,11 @@ def test_overrides_are_yaml_of_version_1_2():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("source.step=7", r"unknown option 'source.step': source has no 'step'; did you mean 'steps'\?"),
-        ("sauces.steps=7", r"the settings have no 'sauces'; did you mean 'source'\?"),
+        (
+            "sources.diffusion.step=7",
+            r"unknown option 'sources.diffusion.step': sources.diffusion has no 'step'; did you mean",
+        ),
+        ("sauces.steps=7", r"the settings have no 'sauces'; did you mean 'sources'\?"),
         ("sources.diffusion.steps.x=7", r"sources.diffusion.steps has no 'x'"),
         ("sources.diffusion.steps", "write it as path.to.option=value"),
         ("sources.diffusion.steps=0", "sources.diffusion.steps: .*greater than or equal to 1, got 0"),

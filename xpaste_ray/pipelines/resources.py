@@ -51,7 +51,6 @@ Plan = dict[str, StageResources]
 def cpus_booked(resources: ResourceSettings) -> float:
     """CPUs that the actors of a run book at one time, on this machine: all cores where it says `auto`."""
     stages = [getattr(resources, stage) for stage in MODEL_STAGES]
-    stages.append(fetch_resources(resources))  # never beside `source`, but little
     fixed = sum(stage.actors * stage.cpus for stage in stages if stage != "auto")
     cores = len(os.sched_getaffinity(0)) if "auto" in stages else 0.0
     return max(fixed + cores, compose_resources(resources.compose.actors).cpus * resources.compose.actors)
@@ -273,6 +272,7 @@ def _no_room(stage: str, wanted: StageResources, missing: int, nodes: Sequence[N
 def describe(plan: Plan, units: int, source: str | None) -> str:
     """The plan of a pass, for people."""
     whose = f" of {source}" if source else ""
+    how = "all stages at once" if len(plan) > 1 else "this stage by itself"
     width = max(map(len, plan))
     lines = [
         f"  {stage:{width}}  {wanted.actors} actor{'s' if wanted.actors > 1 else ''}"
@@ -280,4 +280,4 @@ def describe(plan: Plan, units: int, source: str | None) -> str:
         f"{f' ({wanted.accelerator_type})' if wanted.accelerator_type else ''}"
         for stage, wanted in plan.items()
     ]
-    return "\n".join([f"plan: {units} units{whose}, these stages at once", *lines])
+    return "\n".join([f"plan: {units} units{whose}, {how}", *lines])
