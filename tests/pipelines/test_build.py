@@ -162,7 +162,9 @@ def test_command_plans_one_stage_after_the_other_for_all_cores(tmp_path):
 def test_command_runs_units_with_a_passing_failure_again_on_demand_only(lossy, options, units):
     command = ["pool", "build", "--dry-run", "--out", str(lossy), *(f"--set={one}" for one in SMALL)]
     done = CliRunner().invoke(cli.app, [*command, *options], catch_exceptions=False)
-    assert done.exit_code == 0 and f"plan: {units} units of diffusion, all stages at once" in done.output, done.output
+    assert done.exit_code == 0 and f"plan: {units} units of diffusion, all stages at once" in done.output, (
+        done.output
+    )
 
 
 @pytest.fixture(scope="module")
