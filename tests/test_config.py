@@ -65,6 +65,12 @@ def test_errors_in_a_file_name_it(tmp_path, text, message):
         load(DatasetSettings, str(file))
 
 
+def test_file_that_cannot_be_read_is_wrong_use(tmp_path):
+    (tmp_path / "mine.yaml").mkdir()
+    with pytest.raises(ConfigError, match="mine.yaml cannot be read: .*"):
+        load(DatasetSettings, str(tmp_path / "mine.yaml"))
+
+
 def test_presets_that_only_compose_say_so_when_asked_for_more():
     with pytest.raises(ConfigError, match="sources: the preset does not set it: choose one that does"):
         load_settings("empaste-voc")

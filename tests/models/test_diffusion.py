@@ -6,7 +6,9 @@ import pytest
 import torch
 from diffusers import (
     AutoPipelineForText2Image,
+    DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
+    PNDMScheduler,
     StableDiffusionPipeline,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
@@ -32,9 +34,10 @@ def pixels(pictures):
     return np.stack([picture.pixels for picture in pictures])
 
 
-def plain(texts, seeds, steps=2, guidance_scale=3.0, folder=DIFFUSION_DIR, **options):
+def plain(texts, seeds, steps=2, guidance_scale=3.0, folder=DIFFUSION_DIR, scheduler=None, **options):
     """The same images by one plain call of diffusers."""
     pipeline = AutoPipelineForText2Image.from_pretrained(folder, dtype=torch.float32)
+    pipeline.scheduler = scheduler or pipeline.scheduler
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(
         list(texts), num_inference_steps=steps, guidance_scale=guidance_scale, output_type="np",
@@ -260,6 +263,33 @@ def test_network_predicts_v_or_noise_as_the_folders_scheduler_says(folder):
         made[prediction_type] = pixels(DiffusionModel(folder, settings()).generate(TEXTS, [1, 2, 3]))
         assert np.array_equal(made[prediction_type], plain(TEXTS, [1, 2, 3], folder=folder))
     assert not np.array_equal(made["v_prediction"], made["epsilon"])
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler", "options"),
+    [("dpm-solver++", DPMSolverMultistepScheduler, {}), ("plms", PNDMScheduler, {"skip_prk_steps": True})],
+)
+def test_scheduler_of_the_settings_replaces_the_folders(folder, name, scheduler, options):
+    _turbo_scheduler(folder, prediction_type="v_prediction")
+    own = pixels(DiffusionModel(folder, settings()).generate(TEXTS, [1, 2, 3]))
+    made = pixels(DiffusionModel(folder, settings(f"scheduler={name}")).generate(TEXTS, [1, 2, 3]))
+    config = AutoPipelineForText2Image.from_pretrained(folder).scheduler.config
+    plainly = plain(TEXTS, [1, 2, 3], folder=folder, scheduler=scheduler.from_config(config, **options))
+    assert np.array_equal(made, plainly) and not np.array_equal(made, own)
+
+
+def test_negative_prompt_makes_the_plain_calls_bytes_and_matters_with_guidance_only(model):
+    told = "a photo of a single frog"
+    negative = pixels(DiffusionModel(DIFFUSION_DIR, settings(), negative=told).generate(TEXTS, [1, 2, 3]))
+    assert np.array_equal(negative, plain(TEXTS, [1, 2, 3], negative_prompt=[told] * 3))
+    assert not np.array_equal(negative, pixels(model.generate(TEXTS, [1, 2, 3])))
+    free = [
+        pixels(
+            DiffusionModel(DIFFUSION_DIR, settings("guidance_scale=0"), negative=n).generate(TEXTS, [1, 2, 3])
+        )
+        for n in ("", told)
+    ]
+    assert np.array_equal(*free)
 
 
 def _rename_pipeline(folder, name):
