@@ -27,7 +27,7 @@ def test_linear_head_is_a_weighted_sum(tmp_path):
 LAYERS = {  # the numbers of a Sequential with other modules between; 10 comes after 2
     "layers.10.weight": [[1, 10]],
     "layers.10.bias": [0.5],
-    "layers.2.weight": [[1, 0], [0, -1]],
+    "layers.2.weight": [[-1, 0], [0, -1]],
     "layers.2.bias": [0, 0],
 }
 
@@ -43,7 +43,7 @@ LAYERS = {  # the numbers of a Sequential with other modules between; 10 comes a
 )
 def test_layers_go_by_their_numbers_with_the_activation_between(tmp_path, activation, output, expected):
     head = Head(_save(tmp_path / "h", LAYERS, activation, output), "score.nsfw", 2)
-    assert head(np.array([0.6, 0.8], np.float32)) == pytest.approx(expected, abs=1e-5)
+    assert head(np.array([-0.6, 0.8], np.float32)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_embedding_is_standardised_where_the_head_says_so(tmp_path):
