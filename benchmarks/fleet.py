@@ -81,7 +81,7 @@ def run_fleet(run: RunDir, gpus: int, units: int, plan: Plan | None) -> tuple[Pl
         configure_data()
         plan = plan or plan_resources(AUTO, COSTS, cluster_nodes())
         opener = OpenPrompts(run, "stand-in")
-        run_units(run, range(units), plan, standins.code(**stand_in), opener, "benchmark")
+        run_units(run, range(units), plan, standins.code(**stand_in), opener, "benchmark", 1)
     finally:
         ray.shutdown()
     if len(run.unit_sizes()) != units:

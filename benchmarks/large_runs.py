@@ -119,7 +119,7 @@ def fabricate(root: Path, prompts: int, done: float) -> None:
     names = [unit.id for unit in unit_names(run)]
     first, *others = names[: int(done * len(names))]
     candidates = standins.Score()(standins.Segment()(standins.Source(side_px=_SIDE_PX)([_candidate(run)])))
-    write_unit(run, 0, 0, candidates, plan_steps(inputs)["score"].fingerprint)
+    write_unit(run, 0, 0, candidates, plan_steps(inputs)["score"].fingerprint, inputs.embedding_dim)
     for name in others:
         path = run.unit_file(name).path
         path.parent.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from xpaste_ray.categories import lvis_categories, pick_categories
 from xpaste_ray.embedded import CLIP_CATEGORIES, OBJECTS_DIR, PHOTOS_DIR
 from xpaste_ray.masks import encode_png
 from xpaste_ray.pool import Pool, open_pool, seal_pool
-from xpaste_ray.records import CANDIDATES, SCORES, unit_id
+from xpaste_ray.records import SCORES, candidates_schema, unit_id
 from xpaste_ray.runs import RunDir, write_parquet
 
 
@@ -35,10 +35,11 @@ def object_pool(folder: Path) -> Pool:
                "height": rgba.shape[0], "width": rgba.shape[1],
                "image_png": encode_png(np.ascontiguousarray(rgba[..., :3]))}
             | {"proposals": [proposal | {"mask_png": encode_png(np.ascontiguousarray(rgba[..., 3])),
-                                         "scores": [("clip_logit", 30.0)], "embedding": None}]}
+                                         "scores": [("clip_logit", 30.0)], "embedding": [0.0]}]}
         )  # fmt: skip
         scores.append(head | {"candidate_status": "ok", "transient": False} | proposal | {"clip_logit": 30.0})
-    write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES), "benchmark")
+    table = pa.Table.from_pylist(rows, schema=candidates_schema(1))
+    write_parquet(run.unit_file(unit_id(0, 0)), table, "benchmark")
     kept = pa.Table.from_pylist(scores, schema=SCORES)
     seal_pool(kept, run.unit_file, categories, 256, "f" * 16, run.pools / "objects")
     return open_pool(run.pools / "objects")

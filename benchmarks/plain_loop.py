@@ -33,7 +33,7 @@ def pipeline_images_per_s(root: Path) -> float:
         configure_data()
         plan = {stage: getattr(resources, stage) for stage in MODEL_STAGES}
         code = stage_code(inputs, plan)
-        run_units(run, range(UNITS), plan, code, OpenPrompts(run), "benchmark")
+        run_units(run, range(UNITS), plan, code, OpenPrompts(run), "benchmark", inputs.embedding_dim)
     finally:
         ray.shutdown()
     written = sorted(path.stat().st_mtime for path in run.candidates.path.glob("*/unit-*.parquet"))

@@ -23,7 +23,7 @@ from xpaste_ray.backgrounds import open_or_index, resolve_source
 from xpaste_ray.categories import Category, lvis_categories, pick_categories
 from xpaste_ray.masks import encode_png
 from xpaste_ray.pool import Pool, open_pool, seal_pool
-from xpaste_ray.records import CANDIDATES, SCORES, Candidate, Prompt, unit_id
+from xpaste_ray.records import SCORES, Candidate, Prompt, candidates_schema, unit_id
 from xpaste_ray.runs import RunDir, write_parquet
 from xpaste_ray.storage import Location
 
@@ -72,12 +72,13 @@ def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
                    "reason": None, "degraded_shape": False, "transient": False, "height": 40, "width": 40,
                    "image_png": encode_png(image)}
                 | {"proposals": [proposal | {"mask_png": encode_png(mask.astype(np.uint8) * 255),
-                                             "scores": [("clip_logit", 30.0)], "embedding": None}]}
+                                             "scores": [("clip_logit", 30.0)], "embedding": [0.0]}]}
             )  # fmt: skip
             scores.append(
                 head | {"candidate_status": "ok", "transient": False} | proposal | {"clip_logit": 30.0}
             )
-    write_parquet(run.unit_file(unit_id(0, 0)), pa.Table.from_pylist(rows, schema=CANDIDATES), "test")
+    table = pa.Table.from_pylist(rows, schema=candidates_schema(1))
+    write_parquet(run.unit_file(unit_id(0, 0)), table, "test")
     kept = pa.Table.from_pylist(scores, schema=SCORES)
     assert seal_pool(kept, run.unit_file, CATEGORIES, 256, "f" * 16, run.pools / "pool") == []
     return open_pool(run.pools / "pool")

@@ -143,7 +143,6 @@ _OUTCOME_FIELDS = [
     pa.field("reason", pa.string()),
 ]
 _SCORES = pa.map_(pa.string(), pa.float32())
-_EMBEDDING = pa.list_(pa.float16())
 _OVERLAPS = pa.list_(pa.struct([("place", pa.int32()), ("iou", pa.float32()), ("contained", pa.float32())]))
 
 _OVERLAP_NAMES = ("place", "iou", "contained")
@@ -154,13 +153,17 @@ _PROPOSAL_HEAD = [
     *_OUTCOME_FIELDS,
     pa.field("area_fraction", pa.float32()),
 ]
-_PROPOSAL_TAIL = [
-    pa.field("scores", _SCORES), pa.field("embedding", _EMBEDDING), pa.field("overlaps", _OVERLAPS)
-]  # fmt: skip
+
+
+def _proposal(mask: pa.Field, embedding: pa.Field) -> pa.StructType:
+    scores, overlaps = pa.field("scores", _SCORES), pa.field("overlaps", _OVERLAPS)
+    return pa.struct([*_PROPOSAL_HEAD, mask, scores, embedding, overlaps])
+
 
 # In flight images and masks are raw bytes (height * width * 3 and height * width); at rest, PNG.
-_PROPOSAL_IN_FLIGHT = pa.struct([*_PROPOSAL_HEAD, pa.field("mask", pa.large_binary()), *_PROPOSAL_TAIL])
-_PROPOSAL_AT_REST = pa.struct([*_PROPOSAL_HEAD, pa.field("mask_png", pa.large_binary()), *_PROPOSAL_TAIL])
+_PROPOSAL_IN_FLIGHT = _proposal(
+    pa.field("mask", pa.large_binary()), pa.field("embedding", pa.list_(pa.float16()))
+)
 
 _CANDIDATE_HEAD = [
     *_PROMPT_FIELDS,
@@ -199,15 +202,35 @@ UNIT_IN_FLIGHT = pa.schema(
 )
 """Between the stages: a row a unit."""
 
-CANDIDATES = pa.schema(
-    [
-        *_UNIT_HEAD,
-        *_CANDIDATE_HEAD,
-        pa.field("image_png", pa.large_binary()),
-        pa.field("proposals", pa.list_(_PROPOSAL_AT_REST), nullable=False),
-    ]
-)
-"""`candidates/<round>/unit-<number>.parquet`: a row a candidate."""
+
+def candidates_schema(embedding_dim: int) -> pa.Schema:
+    """`candidates/<round>/unit-<number>.parquet`: a row a candidate.
+
+    Embeddings all have the length of the scoring model's, before anything is scored, too. Zeros stand for
+    none (a real one has unit length): pyarrow before 26 cannot read lists of one length if some are null.
+    """
+    embedding = pa.field("embedding", pa.list_(pa.float16(), embedding_dim), nullable=False)
+    proposal = _proposal(pa.field("mask_png", pa.large_binary()), embedding)
+    return pa.schema(
+        [
+            *_UNIT_HEAD,
+            *_CANDIDATE_HEAD,
+            pa.field("image_png", pa.large_binary()),
+            pa.field("proposals", pa.list_(proposal), nullable=False),
+        ]
+    )
+
+
+def embedding_dim_of(schema: pa.Schema) -> int:
+    """What a `candidates_schema` was made for. SchemaError if it is none."""
+    try:
+        dim: int = schema.field("proposals").type.value_type.field("embedding").type.list_size
+    except (KeyError, AttributeError):
+        raise SchemaError(
+            f"proposals have no embeddings of one length; the columns are {schema.names}"
+        ) from None
+    return dim
+
 
 SCORES = pa.schema(
     [

@@ -32,7 +32,7 @@ def _run(tmp_path, asked):
 def test_scores_are_gathered_only_from_units_that_hold_each_candidate_once(tmp_path, written, whole):
     asked = candidates(3)
     run = _run(tmp_path, asked)
-    write_unit(run, 0, 0, [asked[i] for i in written], "recipe")
+    write_unit(run, 0, 0, [asked[i] for i in written], "recipe", 1)
     if whole:
         compact_scores(run, "recipe")
         ids = pq.read_table(run.scores)["candidate_id"].to_pylist()
@@ -52,7 +52,7 @@ def test_row_a_proposal_and_one_for_a_candidate_without(tmp_path):
         three,
     ]
     run = _run(tmp_path, made)
-    write_unit(run, 0, 0, made, "recipe")
+    write_unit(run, 0, 0, made, "recipe", 1)
     compact_scores(run, "recipe")
     table = pq.read_table(run.scores)
     assert table.schema.equals(SCORES)

@@ -10,13 +10,16 @@ View = Literal["white", "image", "crop", "black"]
 
 
 class RealSettings(Section):
-    """Similarity to real crops: the mean cosine to the CLIP embeddings of at most `per_category` objects of
-    the same category. `crops`: a folder with a folder of images for each category, or a COCO or LVIS
-    annotation file, whose images are in `images`. Source: DiverGen."""
+    """Similarity to real objects: the mean cosine of a proposal's embedding to those of at most
+    `per_category` real ones of its category. crops: a folder with a folder of images for each category, or a
+    run or a pool, whose cut-outs are shown on white. A category without any has no such score. Source:
+    DiverGen (Fan et al. 2024)."""
 
     crops: str
-    images: str | None = None
     per_category: PositiveInt = 64
+
+
+Resize = Literal["pil", "tensor"]
 
 
 class ScoreSettings(Section):
@@ -25,14 +28,15 @@ class ScoreSettings(Section):
     views, each with a score of its own: `white`, outside of the mask all white, in full frame, as
     `clip_logit` (X-Paste, stage C); `image`, the whole image, as `clip_logit_image`; `crop`, the mask's box
     of it, as `clip_logit_crop`; `black`, as `clip_logit_black` (X-Paste's dilation study). The first one's
-    embedding is kept. resize: `pil`, antialiased; `tensor`, without, as X-Paste's code.
+    embedding is kept, and the optional scores come from it. resize: `pil`, antialiased; `tensor`, without, as
+    X-Paste's code.
     nsfw, aesthetic: folders of heads on this CLIP's embedding, see `models.heads`.
     """
 
     model: str
     template: Template
     views: tuple[View, ...] = ("white",)
-    resize: Literal["pil", "tensor"] = "pil"
+    resize: Resize = "pil"
     dtype: Dtype = "float32"
     micro_batch: PositiveInt
     threads: PositiveInt

@@ -64,7 +64,7 @@ class SaliencySegmenter:
 def _open(settings: SaliencyMethod, network: _Network) -> Any:
     """A session of rembg with the user's own file: nothing is looked for elsewhere, or downloaded."""
     base, onnxruntime = _imported()
-    path = _model_file(settings.model)
+    path = onnx_file(settings.model, f"{_OPTION}.model")
 
     class OwnFile(base.BaseSession):  # type: ignore[name-defined,misc]
         @classmethod
@@ -96,14 +96,15 @@ def _imported() -> tuple[Any, Any]:
         ) from None
 
 
-def _model_file(model: str) -> Path:
+def onnx_file(model: str, option: str) -> Path:
+    """Here, or this node's copy of one in an object store. ConfigError."""
     try:
         path = local_file(locate(model)) if "://" in model else Path(model)
     except FileNotFoundError:
         path = Path(model)
     if path.suffix != ".onnx" or not path.is_file():
         raise ConfigError(
-            f"{_OPTION}.model: {model!r} is no .onnx file: give one of U2-Net or IS-Net, such as u2net.onnx "
+            f"{option}: {model!r} is no .onnx file: give one of U2-Net or IS-Net, such as u2net.onnx "
             "or isnet-general-use.onnx of rembg's releases"
         )
     return path

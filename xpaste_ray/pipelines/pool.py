@@ -223,7 +223,8 @@ class PoolJob:
         opener: Opener = OpenPrompts(self.run) if one.stages[0] == "source" else OpenFiles(self.run)
         recipe = self.steps[one.stages[-1]].fingerprint
         began = time.perf_counter()
-        state = run_units(self.run, rows, plan, code, opener, recipe, self.progress)
+        dim = self.inputs.embedding_dim
+        state = run_units(self.run, rows, plan, code, opener, recipe, dim, self.progress)
         wall_s = time.perf_counter() - began
         figures = {name: self._figures(one, name, plan[name], state, wall_s) for name in one.stages}
         self.summary.figures.note_pass(figures, wall_s)
@@ -292,9 +293,10 @@ def run_units(
     code: Code,
     opener: Opener,
     recipe: str,
+    embedding_dim: int,
     progress: Progress | None = None,
 ) -> LedgerState:
-    """Stream rows of the work list through the actors of `plan`'s stages into unit files.
+    """Stream rows of the work list through the actors of `plan`'s stages into unit files, see `write_unit`.
 
     Returns what the ledger counted. Ray must be running and its data context configured. RunError if the
     run cannot go on.
@@ -319,7 +321,8 @@ def run_units(
                   "attempts": ledger, "opener": None if number else opener,
                   "recorder": RayRecorder()}  # fmt: skip
         dataset = actor_stage(dataset, name, StageActor, resources, kwargs)
-    dataset = task_stage(dataset, write, {"run": run, "recipe": recipe, "attempts": ledger})
+    told = {"run": run, "recipe": recipe, "embedding_dim": embedding_dim, "attempts": ledger}
+    dataset = task_stage(dataset, write, told)
     listen(Watch(progress, plan).tell if progress else None, ledger)
     try:
         run_to_end(dataset)

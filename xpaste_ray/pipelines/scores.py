@@ -11,7 +11,14 @@ import pyarrow.compute as pc
 
 from xpaste_ray.errors import SchemaError
 from xpaste_ray.fingerprints import fingerprint
-from xpaste_ray.records import CANDIDATES, SCORE_NAMES, SCORES, check_schema, unit_id
+from xpaste_ray.records import (
+    SCORE_NAMES,
+    SCORES,
+    candidates_schema,
+    check_schema,
+    embedding_dim_of,
+    unit_id,
+)
 from xpaste_ray.runs import RunDir, open_parquet, whole_parquet
 
 _HEAD = ("round", "unit", "candidate_id", "category_id", "category", "index", "source", "transient")
@@ -50,7 +57,8 @@ def _read(run: RunDir, unit: dict[str, Any]) -> pa.Table:
     """The columns of one unit's file, without its images."""
     name = unit_id(unit["round"], unit["unit"])
     file = open_parquet(run.unit_file(name))
-    check_schema(file.schema_arrow, CANDIDATES, f"scores from {name}")
+    schema = file.schema_arrow
+    check_schema(schema, candidates_schema(embedding_dim_of(schema)), f"scores from {name}")
     table = file.read(columns=list(_COLUMNS))
     if table["candidate_id"].to_pylist() != [prompt["candidate_id"] for prompt in unit["prompts"]]:
         raise SchemaError(f"{run.unit_file(name)} does not hold the candidates of its unit once each")

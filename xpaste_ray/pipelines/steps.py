@@ -4,23 +4,28 @@ Each step's fingerprint covers its own recipe and the fingerprint of the step be
 same need not be made again, what differs can be named.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from xpaste_ray.backgrounds import Backgrounds, resolve_source
 from xpaste_ray.categories import Category
 from xpaste_ray.compose.size_table import size_table_id
-from xpaste_ray.config import ComposeSettings, DatasetSettings, PoolSettings
+from xpaste_ray.config import ComposeSettings, DatasetSettings, PoolSettings, ScoreSettings, SegmentSettings
+from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
+from xpaste_ray.models.clip_config import embedding_dim
 from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder, model_name
+from xpaste_ray.models.heads import head_folders, open_heads
+from xpaste_ray.models.networks import network_name
+from xpaste_ray.models.real_crops import open_real_crops
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.opening import chosen_categories, open_sources
 from xpaste_ray.pipelines.resources import cpus_booked
 from xpaste_ray.sources.base import Source
 
 # Raised when the code of a step changes what it writes for the same settings.
-_ALGORITHMS = {"segment": 2, "score": 2, "select": 4, "compose": 3}
+_ALGORITHMS = {"segment": 2, "score": 3, "select": 4, "compose": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +33,18 @@ class Inputs:
     """Everything that a pool is made from, resolved and checked.
 
     sources: by name, in the settings' order. score_model: its name and the hash of its files,
-    "embedded:clip@1f0c...".
+    "embedded:clip@1f0c...". segment_models: those of the methods that have one, by the method's name.
+    score_files: what else the score settings name by path, told likewise.
+    embedding_dim: numbers in an embedding of that model.
     """
 
     settings: PoolSettings
     categories: tuple[Category, ...]
     sources: Mapping[str, Source]
     score_model: str
+    segment_models: Mapping[str, str]
+    score_files: Mapping[str, Any]
+    embedding_dim: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +56,49 @@ class Step:
 def resolve_inputs(settings: PoolSettings) -> Inputs:
     """Find and check the models, sources and categories. Raises ConfigError."""
     score = model_folder(settings.score.model, "score.model", OPEN_CLIP_FILE)
+    dim = embedding_dim(score, "score.model")
     categories = chosen_categories(settings)
     return Inputs(
-        settings, categories, open_sources(settings, categories), model_name(settings.score.model, score)
+        settings,
+        categories,
+        open_sources(settings, categories),
+        model_name(settings.score.model, score),
+        _segment_models(settings.segment),
+        _score_files(settings.score, categories, dim),
+        dim,
     )
+
+
+def _segment_models(settings: SegmentSettings) -> dict[str, str]:
+    """Which files each method computes with. ConfigError if they are not there."""
+    told = {
+        name: network_name(one, f"segment.methods.{name}.model") for name, one in settings.methods.items()
+    }
+    return {name: network for name, network in told.items() if network}
+
+
+def _segment_recipe(inputs: Inputs) -> dict[str, Any]:
+    """Methods by name, in the order in which they run."""
+    dumped = inputs.settings.segment.model_dump(mode="json")["methods"]
+    named = {name: {"model": model} for name, model in inputs.segment_models.items()}
+    return {"methods": {name: {**dumped[name], **named.get(name, {})} for name in sorted(dumped)}}
+
+
+def _score_files(settings: ScoreSettings, categories: Sequence[Category], dim: int) -> dict[str, Any]:
+    """Heads and real crops by what is in them. ConfigError if they do not fit the model or the categories."""
+    open_heads(settings, dim)
+    told: dict[str, Any] = {
+        name: model_name(getattr(settings, name), folder) for name, folder in head_folders(settings).items()
+    }
+    if settings.real:
+        crops, names = open_real_crops(settings.real), [category.name for category in categories]
+        if not any(crops.of(name) for name in names):
+            raise ConfigError(
+                f"score.real.crops: {settings.real.crops} has no images of any of the categories: name its "
+                f"folders as they are, such as {names[0]!r}"
+            )
+        told["real"] = {**settings.real.model_dump(mode="json"), "crops": crops.content(names)}
+    return told
 
 
 def open_backgrounds(settings: DatasetSettings) -> Backgrounds:
@@ -106,10 +155,14 @@ def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[st
             "sources": {name: {**recipe, **shares[name]} for name, recipe in _source_recipes(inputs).items()},
             "categories": {"names": _category_lines(inputs)},
         },
-        "segment": {"algorithm": _ALGORITHMS["segment"], "segment": settings.segment.model_dump(mode="json")},
+        "segment": {"algorithm": _ALGORITHMS["segment"], "segment": _segment_recipe(inputs)},
         "score": {
             "algorithm": _ALGORITHMS["score"],
-            "score": {**settings.score.model_dump(mode="json"), "model": inputs.score_model},
+            "score": {
+                **settings.score.model_dump(mode="json"),
+                "model": inputs.score_model,
+                **inputs.score_files,
+            },
         },
         "select": {
             "algorithm": _ALGORITHMS["select"],
