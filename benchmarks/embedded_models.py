@@ -85,7 +85,11 @@ def measure_chain(clip: ClipModel, run: RunDir) -> tuple[dict[str, Any], dict[st
 
     Returns the figures of diffusion, those of the chain, and the picture.
     """
-    overrides = (f"seed={SEED}", f"prompts.per_category={IMAGES_PER_CATEGORY}", f"sources.diffusion.threads={THREADS}")
+    overrides = (
+        f"seed={SEED}",
+        f"prompts.per_category={IMAGES_PER_CATEGORY}",
+        f"sources.diffusion.threads={THREADS}",
+    )
     inputs = resolve_inputs(load_settings("demo", overrides))
     settings = inputs.settings
     generate = GenerateStage(settings.source, inputs.source_model)
@@ -95,7 +99,7 @@ def measure_chain(clip: ClipModel, run: RunDir) -> tuple[dict[str, Any], dict[st
     made: list[Candidate] = []
     seconds = 0.0
     for number, row in enumerate(units.to_pylist()):
-        wanted = [Candidate(prompt, "diffusion") for prompt in unit_from_row(row).prompts]
+        wanted = [Candidate(prompt) for prompt in unit_from_row(row).prompts]
         if number == 0:
             generate(wanted)  # warm-up
         began = time.perf_counter()

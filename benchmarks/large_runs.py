@@ -23,7 +23,7 @@ from xpaste_ray.errors import RunError, XPasteError
 from xpaste_ray.pace import NOTHING_KNOWN, StageState
 from xpaste_ray.pipelines.pool import PoolJob, StageCode
 from xpaste_ray.pipelines.steps import plan_steps
-from xpaste_ray.pipelines.units import OpenPrompts, unit_ids
+from xpaste_ray.pipelines.units import OpenPrompts, unit_names
 from xpaste_ray.records import SCORES, Candidate
 from xpaste_ray.runs import open_run, remove_leftovers
 from xpaste_ray.selection import select
@@ -67,7 +67,7 @@ def watch_driver(root: Path, prompts: int, limit_s: float) -> dict[str, Any]:
         job = PoolJob(run, inputs, plan_steps(inputs), sampler, code=code)
         with suppress(KeyboardInterrupt):
             job.make()
-        seconds, units = sampler.seconds(), len(unit_ids(run))
+        seconds, units = sampler.seconds(), len(unit_names(run))
     ray.shutdown()
     samples = sampler.samples
     return {
@@ -116,7 +116,7 @@ class Quiet:
 def fabricate(root: Path, prompts: int, done: float) -> None:
     """A run whose first units are done: hard links to one small file of the right recipe."""
     run, inputs = stand_in_run(root, prompts), stand_in_inputs(prompts)
-    names = unit_ids(run)
+    names = [unit.id for unit in unit_names(run)]
     first, *others = names[: int(done * len(names))]
     candidates = standins.Score()(standins.Segment()(standins.Source(side_px=_SIDE_PX)([_candidate(run)])))
     write_unit(run, 0, 0, candidates, plan_steps(inputs)["score"].fingerprint)
@@ -127,7 +127,7 @@ def fabricate(root: Path, prompts: int, done: float) -> None:
 
 
 def _candidate(run: Any) -> Candidate:
-    (unit, *_) = OpenPrompts(run, "stand-in")(pa.table({"row": [0]}))
+    (unit, *_) = OpenPrompts(run)(pa.table({"row": [0]}))
     found: Candidate = unit["candidates"][0]
     return found
 

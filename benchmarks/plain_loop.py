@@ -33,7 +33,7 @@ def pipeline_images_per_s(root: Path) -> float:
         configure_data()
         plan = {stage: getattr(resources, stage) for stage in MODEL_STAGES}
         code = stage_code(inputs, plan)
-        run_units(run, range(UNITS), plan, code, OpenPrompts(run, "diffusion"), "benchmark")
+        run_units(run, range(UNITS), plan, code, OpenPrompts(run), "benchmark")
     finally:
         ray.shutdown()
     written = sorted(path.stat().st_mtime for path in run.candidates.path.glob("*/unit-*.parquet"))
@@ -51,7 +51,7 @@ def plain_images_per_s(root: Path) -> float:
     cv2.setNumThreads(THREADS)
     images, began = 0, 0.0
     rows = pa.table({"row": list(range(UNITS))})
-    for number, unit in enumerate(OpenPrompts(run, "diffusion")(rows)):
+    for number, unit in enumerate(OpenPrompts(run)(rows)):
         if number == 1:  # the first one warms up
             images, began = 0, time.perf_counter()
         candidates = unit["candidates"]
@@ -74,5 +74,9 @@ def plain_stages(inputs: Inputs) -> list[Any]:
 
 def _inputs(threads: int) -> Inputs:
     rounds = UNITS * 8 // 32  # units of 8 prompts, and 32 categories
-    options = [f"sources.diffusion.threads={threads}", f"score.threads={threads}", f"prompts.per_category={rounds}"]
+    options = [
+        f"sources.diffusion.threads={threads}",
+        f"score.threads={threads}",
+        f"prompts.per_category={rounds}",
+    ]
     return resolve_inputs(load(PoolSettings, "demo", options))

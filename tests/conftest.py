@@ -38,13 +38,12 @@ CATEGORIES = pick_categories(lvis_categories(), ["banana", "frog", "lion"])
 
 
 def prompt(category: Category = CATEGORIES[0], index: int = 0, seed: int = 7) -> Prompt:
-    return Prompt(
-        f"{category.id}-{index}-test", category.id, category.name, index, f"a photo of {category.name}", seed
-    )
+    text = f"a photo of {category.name}"
+    return Prompt(f"{category.id}-{index}-test", category.id, category.name, index, "diffusion", text, seed)
 
 
 def candidates(count: int) -> list[Candidate]:
-    return [Candidate(prompt(CATEGORIES[i % 3], i // 3, seed=i), "diffusion") for i in range(count)]
+    return [Candidate(prompt(CATEGORIES[i % 3], i // 3, seed=i)) for i in range(count)]
 
 
 def disc(side_px: int, radius_px: float) -> np.ndarray:

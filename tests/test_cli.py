@@ -39,7 +39,7 @@ def test_help_needs_no_heavy_import():
 
 def test_config_show_prints_what_would_run():
     shown = yaml.safe_load(_run("config", "show", "--set", "sources.diffusion.steps=7").stdout)
-    assert shown["source"]["steps"] == 7 and shown["prompts"]["per_category"] == 8
+    assert shown["sources"]["diffusion"]["steps"] == 7 and shown["prompts"]["per_category"] == 8
 
 
 def test_help_of_show_says_which_preset_each_command_uses():

@@ -65,9 +65,25 @@ def test_errors_in_a_file_name_it(tmp_path, text, message):
         load(DatasetSettings, str(file))
 
 
+def test_file_that_cannot_be_read_is_wrong_use(tmp_path):
+    (tmp_path / "mine.yaml").mkdir()
+    with pytest.raises(ConfigError, match="mine.yaml cannot be read: .*"):
+        load(DatasetSettings, str(tmp_path / "mine.yaml"))
+
+
 def test_presets_that_only_compose_say_so_when_asked_for_more():
-    with pytest.raises(ConfigError, match="source: the preset does not set it: choose one that does"):
-        load_settings("xpaste")
+    with pytest.raises(ConfigError, match="sources: the preset does not set it: choose one that does"):
+        load_settings("empaste-voc")
+
+
+def test_sources_and_methods_have_names_of_the_users_own():
+    options = ["sources.photos={kind: folder, path: /photos, weight: 2}", "segment.methods.all={kind: full}"]
+    settings = load_settings("demo", [*options, "sources.photos.weight=3"])
+    assert list(settings.sources) == ["diffusion", "photos"] and settings.sources["photos"].weight == 3
+    assert list(settings.segment.methods) == ["grabcut", "all"]
+    assert load_settings("demo", ["sources={photos: {kind: folder, path: /photos}}"]).sources.keys() == {
+        "photos"
+    }
 
 
 def test_options_that_the_preset_leaves_out_can_be_set():
@@ -182,8 +198,11 @@ def test_overrides_are_yaml_of_version_1_2():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("source.step=7", r"unknown option 'source.step': source has no 'step'; did you mean 'steps'\?"),
-        ("sauce.steps=7", r"the settings have no 'sauce'; did you mean 'source'\?"),
+        (
+            "sources.diffusion.step=7",
+            r"unknown option 'sources.diffusion.step': sources.diffusion has no 'step'; did you mean",
+        ),
+        ("sauces.steps=7", r"the settings have no 'sauces'; did you mean 'sources'\?"),
         ("sources.diffusion.steps.x=7", r"sources.diffusion.steps has no 'x'"),
         ("sources.diffusion.steps", "write it as path.to.option=value"),
         ("sources.diffusion.steps=0", "sources.diffusion.steps: .*greater than or equal to 1, got 0"),
@@ -229,11 +248,25 @@ def test_overrides_are_yaml_of_version_1_2():
         ("compose.output.formats=[coco, cocoo]", "compose.output.formats"),
         ("compose.output.formats=[coco, coco]", "compose.output.formats: must name each format once"),
         ("compose.blend=[]", "compose: blend needs at least one method"),
-        ("prompts.templates=a photo", "prompts.templates: has no {name}, got 'a photo'"),
-        ("prompts.templates=a {name} {colour}", "prompts.templates: has the unknown field {colour}"),
+        ("prompts.templates=a photo", "prompts.templates.0: has no {name}, got 'a photo'"),
+        ("prompts.templates=a {name} {colour}", "prompts.templates.0: has the unknown field {colour}"),
         ("resources.source.actors=0", "resources.source.actors: .*greater than or equal to 1, got 0"),
         ("resources.source=many", "resources.source: .*'auto', got 'many'"),
         ("resources.source.gpus=0.3", "resources.source.gpus: must be eighths of a GPU .*, got 0.3"),
+        ("sources={}", "sources: needs at least one source"),
+        (
+            "sources.diffusion.kind=dall-e",
+            "sources.diffusion.kind must be one of diffusion, folder, .*'dall-e'",
+        ),
+        ("sources.photos={path: x}", "sources.photos: needs a kind, one of diffusion, folder, web"),
+        ("sources.photos={kind: folder}", "sources.photos.path is missing: set it$"),
+        ("sources.photos={kind: folder, path: x, size: 3}", "sources.photos.size: there is no such option"),
+        ("sources.My Photos={kind: folder, path: x}", "names are lower-case letters"),
+        ("sources.diffusion.frequencies=[x]", "sources.diffusion.frequencies.0"),
+        ("segment.methods={}", "segment.methods: needs at least one method"),
+        ("segment.methods.sam={kind: sam}", "segment.methods.sam.model is missing: set it$"),
+        ("score.views=[white, white]", "score.views: must name one view at least, and each once"),
+        ("select.rule=best", "select.rule: "),
         ("seed=[", "not a YAML value"),
     ],
 )

@@ -11,13 +11,15 @@ PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
 
 GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config", "fingerprints",
           "json_lists"]
-PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion",
+PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable",
         "sources.folder", "sources.webdataset", "sources.candidates", "sources.annotated", "sources.voc",
-        "pictures.usable", "selection", "backgrounds", "lease", "runs", "cache",
+        "selection", "backgrounds", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
-        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
+        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.full", "models.segmenters",
+        "models.cuda", "models.matting", "models.soft_masks", "models.vocabulary", "models.saliency", "overlaps",
         "stages.faults", "stages.batches", "stages.segment", "stages.read", "pace"]  # fmt: skip
-MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
+MODELS = ["models.diffusion", "models.clip", "models.clipseg", "models.mask2former", "models.mask_rcnn",
+          "models.sam", "stages.generate", "stages.score"]  # fmt: skip
 
 
 def _loaded(modules):
@@ -48,7 +50,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
                      "fingerprints", "json_lists"], 0),
-    **dict.fromkeys(["masks", "worker", "pictures"], 1),
+    **dict.fromkeys(["masks", "overlaps", "worker", "pictures"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),

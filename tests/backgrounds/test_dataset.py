@@ -21,9 +21,9 @@ from tests.backgrounds.material import (
 )
 from xpaste_ray.backgrounds import open_or_index, resolve_source
 from xpaste_ray.backgrounds.annotations import Frame, encode_annotation
-from xpaste_ray.pictures.decode import upright
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.masks import tight_box_xywh
+from xpaste_ray.pictures.decode import upright
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "height": 20, "width": 30}
 

@@ -110,7 +110,7 @@ def test_names_that_are_not_utf8_are_counted(tmp_path, index):
 )
 def test_colours(text, colours, size_hw, index):
     source = parse_colours(text)
-    assert (source.colours, sources.diffusion.size_hw) == (colours, size_hw)
+    assert (source.colours, source.size_hw) == (colours, size_hw)
     found = index(text)
     image = found.load(len(colours) - 1)
     assert image.shape == (*size_hw, 3) and image.dtype == np.uint8 and image.flags.c_contiguous

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from xpaste_ray.categories import Category, lvis_categories
-from xpaste_ray.compose.size_table import load_size_table
+from xpaste_ray.compose.size_table import load_size_table, size_table_id
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.fingerprints import hash_bytes
+from xpaste_ray.storage import locate
 
 
 def test_lvis_table_has_the_published_facts():
@@ -38,3 +40,10 @@ def test_sizes_of_lvis_are_found_by_name():
     lvis = load_size_table("lvis", lvis_categories())
     own = load_size_table("lvis", [Category(52, "Banana"), Category(45, "gizmo")])
     assert own.of(52) == lvis.of(45) and own.lacks(45) and own.overall == lvis.overall
+
+
+def test_table_may_be_in_an_object_store(s3):
+    place = f"{s3()}/sizes.json"
+    locate(place).write_whole(b'{"3": [0.25, 0.125], "overall": [0.5, 0.0]}')
+    assert load_size_table(place, ()).of(3) == (0.25, 0.125)
+    assert size_table_id(place) == hash_bytes(b'{"3": [0.25, 0.125], "overall": [0.5, 0.0]}')

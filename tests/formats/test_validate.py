@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.formats.conftest import SPEC, make_annotation, make_image, make_sample, make_samples, rectangle
-from xpaste_ray.pictures.decode import check
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats import images as images_module
 from xpaste_ray.formats.convert import convert
@@ -19,6 +18,7 @@ from xpaste_ray.formats.images import encode_image
 from xpaste_ray.formats.shards import Shard, write_fragment
 from xpaste_ray.formats.validate import validate
 from xpaste_ray.formats.voc import decode_label_png, encode_label_png
+from xpaste_ray.pictures.decode import check
 
 
 def rules(dataset):

@@ -6,7 +6,9 @@ import pytest
 import torch
 from diffusers import (
     AutoPipelineForText2Image,
+    DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
+    PNDMScheduler,
     StableDiffusionPipeline,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
@@ -32,9 +34,10 @@ def pixels(pictures):
     return np.stack([picture.pixels for picture in pictures])
 
 
-def plain(texts, seeds, steps=2, guidance_scale=3.0, folder=DIFFUSION_DIR, **options):
+def plain(texts, seeds, steps=2, guidance_scale=3.0, folder=DIFFUSION_DIR, scheduler=None, **options):
     """The same images by one plain call of diffusers."""
     pipeline = AutoPipelineForText2Image.from_pretrained(folder, dtype=torch.float32)
+    pipeline.scheduler = scheduler or pipeline.scheduler
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(
         list(texts), num_inference_steps=steps, guidance_scale=guidance_scale, output_type="np",
@@ -262,6 +265,33 @@ def test_network_predicts_v_or_noise_as_the_folders_scheduler_says(folder):
     assert not np.array_equal(made["v_prediction"], made["epsilon"])
 
 
+@pytest.mark.parametrize(
+    ("name", "scheduler", "options"),
+    [("dpm-solver++", DPMSolverMultistepScheduler, {}), ("plms", PNDMScheduler, {"skip_prk_steps": True})],
+)
+def test_scheduler_of_the_settings_replaces_the_folders(folder, name, scheduler, options):
+    _turbo_scheduler(folder, prediction_type="v_prediction")
+    own = pixels(DiffusionModel(folder, settings()).generate(TEXTS, [1, 2, 3]))
+    made = pixels(DiffusionModel(folder, settings(f"scheduler={name}")).generate(TEXTS, [1, 2, 3]))
+    config = AutoPipelineForText2Image.from_pretrained(folder).scheduler.config
+    plainly = plain(TEXTS, [1, 2, 3], folder=folder, scheduler=scheduler.from_config(config, **options))
+    assert np.array_equal(made, plainly) and not np.array_equal(made, own)
+
+
+def test_negative_prompt_makes_the_plain_calls_bytes_and_matters_with_guidance_only(model):
+    told = "a photo of a single frog"
+    negative = pixels(DiffusionModel(DIFFUSION_DIR, settings(), negative=told).generate(TEXTS, [1, 2, 3]))
+    assert np.array_equal(negative, plain(TEXTS, [1, 2, 3], negative_prompt=[told] * 3))
+    assert not np.array_equal(negative, pixels(model.generate(TEXTS, [1, 2, 3])))
+    free = [
+        pixels(
+            DiffusionModel(DIFFUSION_DIR, settings("guidance_scale=0"), negative=n).generate(TEXTS, [1, 2, 3])
+        )
+        for n in ("", told)
+    ]
+    assert np.array_equal(*free)
+
+
 def _rename_pipeline(folder, name):
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": name}))
@@ -270,7 +300,7 @@ def _rename_pipeline(folder, name):
 def test_folder_that_is_no_text_to_image_pipeline_is_refused(folder):
     _rename_pipeline(folder, "AudioLDMPipeline")
     with pytest.raises(
-        ConfigError, match="sources.diffusion.model: diffusers cannot load 'model' as a text-to-image"
+        ConfigError, match=r"sources.\*.model: diffusers cannot load 'model' as a text-to-image"
     ):
         DiffusionModel(folder, settings())
 
@@ -284,5 +314,5 @@ def test_pipeline_that_does_not_take_what_we_say_is_refused(monkeypatch):
 def test_pipeline_that_makes_no_images_is_refused(model, monkeypatch):
     monkeypatch.setattr(model, "_pipeline", lambda **kwargs: type("Sound", (), {"audios": [1]}))
     monkeypatch.setattr(model, "_texts", lambda texts: {})
-    with pytest.raises(ConfigError, match="sources.diffusion.model: the pipeline made NoneType of 3 texts"):
+    with pytest.raises(ConfigError, match=r"sources.\*.model: the pipeline made NoneType of 3 texts"):
         model.generate(TEXTS, [1, 2, 3])

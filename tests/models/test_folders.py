@@ -55,7 +55,7 @@ def test_folder_without_its_description_is_refused(folder):
 @pytest.mark.parametrize("model", ["/no/such", ""])
 def test_missing_folder_says_what_to_give(model):
     with pytest.raises(ConfigError, match="does not exist: give a folder with safetensors"):
-        model_folder(model, "sources.diffusion.model", OPEN_CLIP_FILE)
+        model_folder(model, "score.model", OPEN_CLIP_FILE)
 
 
 def test_unknown_embedded_model_names_the_nearest():

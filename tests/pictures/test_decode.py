@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from tests.backgrounds.material import encoded, exif, picture, png, png_chunk
+from xpaste_ray.errors import RowError
 from xpaste_ray.pictures.decode import check, decode, upright
 from xpaste_ray.pictures.headers import read_header
-from xpaste_ray.errors import RowError
 
 PICTURE = picture()
 FILES = {
@@ -231,7 +231,7 @@ def test_bombs_cost_no_memory(tmp_path):
     code = textwrap.dedent(f"""
         import resource
         from pathlib import Path
-        from xpaste_ray.backgrounds import decode
+        from xpaste_ray.pictures import decode
         from xpaste_ray.errors import RowError
         decode.check(Path({str(tmp_path / "small.png")!r}).read_bytes())
         peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -68,7 +68,7 @@ def most_begun(tmp_path_factory):
     watcher.start()
     try:
         stages = code(source={"notes": notes}, score={"seconds": 0.06})
-        run_units(run, range(UNITS), ACTORS, stages, OpenPrompts(run, "stand-in"), "test")
+        run_units(run, range(UNITS), ACTORS, stages, OpenPrompts(run), "test")
     finally:
         over.set()
         watcher.join()
@@ -103,4 +103,4 @@ def test_run_that_stands_still_ends_and_says_what_to_set(tmp_path, monkeypatch):
     monkeypatch.setattr(DataContext.get_current(), "execution_no_progress_timeout_s", 5.0)
     stages = code(source={"seconds": 60.0})
     with pytest.raises(RunError, match="RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S says: set it higher"):
-        run_units(run, [0], ACTORS, stages, OpenPrompts(run, "stand-in"), "test")
+        run_units(run, [0], ACTORS, stages, OpenPrompts(run), "test")

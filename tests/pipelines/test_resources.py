@@ -12,6 +12,7 @@ from xpaste_ray.pipelines.resources import (
     check_fits,
     cpus_booked,
     describe,
+    plan_pass,
     plan_resources,
     stage_costs,
 )
@@ -59,7 +60,8 @@ def test_auto_cuts_out_as_fast_as_eight_large_cards_generate(steps, images_per_s
         f"sources.diffusion.steps={steps}",
         "score.model=/models/clip",
     ]
-    costs = stage_costs(load(PoolSettings, "demo", told))
+    settings = load(PoolSettings, "demo", told)
+    costs = stage_costs(settings, settings.sources["diffusion"])
     plan = plan_resources(_settings(), costs, [Node(192, 8)])
     assert plan["segment"].actors >= min(images_per_s * costs["segment"].cpu_s, 186)
 
@@ -81,8 +83,16 @@ def test_auto_counts_cards_over_mixed_nodes():
 
 
 def test_sequential_stages_have_the_cluster_for_themselves():
-    plan = plan_resources(_settings(), ALL_ON_GPU, [Node(64, 2)], sequential=True)
-    assert _shares(plan) == dict.fromkeys(("source", "segment", "score"), (2, 1.0))
+    plans = [plan_resources(_settings(), {stage: cost}, [Node(64, 2)]) for stage, cost in ALL_ON_GPU.items()]
+    assert list(map(_shares, plans)) == [{stage: (2, 1.0)} for stage in ALL_ON_GPU]
+
+
+def test_source_that_reads_images_takes_no_card():
+    folder = "sources.photos={kind: folder, path: /photos}"
+    settings = load(PoolSettings, "demo", [folder, "resources.source={actors: 2, gpus: 1}"])
+    nodes = [Node(16, 2)]
+    assert _shares(plan_pass(settings, ["source"], "diffusion", nodes)) == {"source": (2, 1)}
+    assert _shares(plan_pass(settings, ["source"], "photos", nodes)) == {"source": (2, 0)}
 
 
 @pytest.mark.parametrize(
@@ -151,13 +161,9 @@ def test_actors_go_to_nodes_of_their_type():
 
 
 def test_generation_costs_five_hundred_clip_scores():
-    costs = stage_costs(
-        load(
-            PoolSettings,
-            "demo",
-            ["sources.diffusion.model=/models/sd", "sources.diffusion.steps=50", "score.model=/models/clip"],
-        )
-    )
+    told = ["sources.diffusion.model=/models/sd", "sources.diffusion.steps=50", "score.model=/models/clip"]
+    settings = load(PoolSettings, "demo", told)
+    costs = stage_costs(settings, settings.sources["diffusion"])
     ratio = costs["source"].gpu_s / costs["score"].gpu_s
     assert 500 < ratio < 540  # 82.8 TFLOP an image against 0.16
 
@@ -176,8 +182,8 @@ def test_local_ray_gets_the_cpus_that_the_actors_book():
 
 def test_plan_is_told_in_a_line_a_stage():
     plan = plan_resources(_settings(), ALL_ON_GPU, [Node(64, 2, "H200")])
-    assert describe(plan, 12, sequential=False).splitlines() == [
-        "plan: 12 units, all stages at once",
+    assert describe(plan, 12, "photos").splitlines() == [
+        "plan: 12 units of photos, all stages at once",
         "  source   2 actors, each 0.625 GPU and 0.1 CPU",
         "  segment  2 actors, each 0.25 GPU and 0.1 CPU",
         "  score    2 actors, each 0.125 GPU and 0.1 CPU",

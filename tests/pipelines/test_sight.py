@@ -25,7 +25,8 @@ from xpaste_ray.config import PoolSettings, load
 from xpaste_ray.pipelines.build import BuildOptions, build_pool
 from xpaste_ray.report import ConsoleProgress, print_pool_summary
 
-overrides = ["categories.names=[banana,frog,lion,pear]", "prompts.per_category=6", "sources.diffusion.unit_size=4"]
+overrides = ["categories.names=[banana,frog,lion,pear]", "prompts.per_category=6",
+             "sources.diffusion.unit_size=4"]
 out = Path(sys.argv[1])
 with ConsoleProgress() as progress:
     options = BuildOptions(order="sequential", code=standins.code(source={"seconds": 0.02}))

@@ -12,7 +12,6 @@ from xpaste_ray.pipelines.steps import (
     open_backgrounds,
     plan_steps,
     resolve_inputs,
-    source_recipe,
 )
 
 NAMES = ("source", "segment", "score", "select", "compose")
@@ -32,9 +31,10 @@ def _fingerprints(*overrides):
         ("seed=1", "source"),
         ("prompts.templates=one {name}", "source"),
         ("categories.names=[frog]", "source"),
-        ("segment.iterations=4", "segment"),
+        ("segment.methods.grabcut.iterations=4", "segment"),
         ("score.micro_batch=4", "score"),
         ("select.tolerance=2", "select"),
+        ("cutout.max_side_px=128", "select"),
         ("prompts.per_category=9", "select"),
         ("compose.count=99", "compose"),
         ("resources.source.actors=1", None),
@@ -56,7 +56,9 @@ def test_model_is_known_by_its_content_not_by_its_place(tmp_path):
 
 def test_candidate_ids_do_not_depend_on_the_other_categories():
     all_names, one = (resolve_inputs(load_settings("demo", o)) for o in ([], ["categories.names=[frog]"]))
-    assert source_recipe(all_names) == source_recipe(one)
+    (frog,) = one.categories
+    ids = [inputs.sources["diffusion"].prompt(frog, 3, 3).candidate_id for inputs in (all_names, one)]
+    assert ids[0] == ids[1]
 
 
 def test_category_that_the_embedded_model_does_not_know_is_refused():

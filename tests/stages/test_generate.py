@@ -12,9 +12,8 @@ from xpaste_ray.errors import ConfigError, DeviceLost
 from xpaste_ray.models.diffusion import Picture
 from xpaste_ray.stages.generate import GenerateStage
 
-SETTINGS = load_settings("demo", ["sources.diffusion.steps=2", "sources.diffusion.unit_size=4"]).sources[
-    "diffusion"
-]
+SMALL = ["sources.diffusion.steps=2", "sources.diffusion.unit_size=4"]
+SETTINGS = load_settings("demo", SMALL).sources["diffusion"]
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of ..."
 
 
@@ -201,5 +200,5 @@ def test_gpu_that_is_not_there_is_a_wrong_option():
 
 
 def test_candidates_keep_what_the_stage_does_not_know(stage):
-    marked = replace(candidates(1)[0], source="web")
-    assert stage([marked])[0].source == "web"
+    marked = replace(candidates(1)[0], content_hash="c0ffee")
+    assert stage([marked])[0].content_hash == "c0ffee"

@@ -14,8 +14,9 @@ import numpy as np
 
 from xpaste_ray.categories import Category, lvis_categories, lvis_instance_counts, name_key
 from xpaste_ray.errors import ConfigError
-from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.runs import read_json
+from xpaste_ray.storage import Location, locate
 
 OVERALL = "overall"
 _LVIS_TABLE = Path(__file__).resolve().parent.parent / "data" / "lvis_v1_area_mean_std.json"
@@ -38,14 +39,15 @@ class SizeTable:
 
 def size_table_id(table: str) -> str:
     """What a table is, wherever it lies: "lvis", or the hash of the file."""
-    return table if table == "lvis" else hash_file(_table_file(table))
+    return table if table == "lvis" else hash_bytes(_table_file(table).read_bytes())
 
 
-def _table_file(table: str) -> Path:
-    path = _LVIS_TABLE if table == "lvis" else Path(table)
-    if not path.is_file():
+def _table_file(table: str) -> Location:
+    """Here or in an object store."""
+    file = locate(_LVIS_TABLE if table == "lvis" else table)
+    if not file.is_file():
         raise ConfigError(f'size.table: {table} is not a file: give "lvis" or what `xpaste sizes fit` wrote')
-    return path
+    return file
 
 
 def load_size_table(table: str, categories: Iterable[Category]) -> SizeTable:

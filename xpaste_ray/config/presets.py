@@ -12,7 +12,7 @@ from xpaste_ray.config.base import Section
 from xpaste_ray.config.segment import AnyMethod
 from xpaste_ray.config.settings import DatasetSettings, PoolSettings, Settings
 from xpaste_ray.config.sources import AnySource
-from xpaste_ray.errors import ConfigError
+from xpaste_ray.errors import ConfigError, StorageError
 from xpaste_ray.storage import locate
 from xpaste_ray.yaml12 import dump_yaml, load_yaml
 
@@ -88,6 +88,8 @@ def _read(preset: str) -> dict[str, Any]:
             f"{path}: there is no such settings file; `xpaste config show --preset demo` prints one to "
             "begin with"
         ) from None
+    except StorageError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is no YAML file: {error}") from None
     known = Settings.model_fields

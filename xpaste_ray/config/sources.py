@@ -36,11 +36,13 @@ class DiffusionSource(_Source):
 
     Null means the pipeline's own: `steps` and `guidance_scale` (1 and 0.0 for SD-Turbo and SDXL-Turbo; 1
     or less is without guidance), `size_hw` in pixels. vae_batch: how many images the VAE decodes at a
-    time, null for a whole unit. compile: run the denoising network through torch.compile.
+    time, null for a whole unit. compile: run the denoising network through torch.compile. scheduler:
+    `dpm-solver++` (second-order multistep) or `plms` instead of the one that the folder names; null keeps it.
     """
 
     kind: Literal["diffusion"]
     model: str
+    scheduler: Literal["dpm-solver++", "plms"] | None = None
     steps: PositiveInt | None = None
     guidance_scale: Annotated[float, Field(ge=0)] | None = None
     size_hw: tuple[SourceSidePx, SourceSidePx] | None = None

@@ -14,7 +14,12 @@ from xpaste_ray.config import DiffusionSource
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.device import usable_device
 from xpaste_ray.models.prompt_cache import PromptCache
-from xpaste_ray.models.text_to_image import check_call, default_steps_and_guidance, load_pipeline
+from xpaste_ray.models.text_to_image import (
+    check_call,
+    default_steps_and_guidance,
+    load_pipeline,
+    use_scheduler,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ class DiffusionModel:
         self, folder: Path, settings: DiffusionSource, device: str = "cpu", negative: str = ""
     ) -> None:
         pipeline = load_pipeline(folder, settings.dtype).to(usable_device(device))
-        self.steps, self.guidance_scale = _steps_and_guidance(pipeline, settings)
+        self.steps, self.guidance_scale = _steps_and_guidance(pipeline, settings)  # by its own scheduler
+        use_scheduler(pipeline, settings.scheduler)
         self._size = _size_arguments(pipeline, settings)
         self._pipeline = pipeline
         self._dtypes = list(_dtypes(pipeline))

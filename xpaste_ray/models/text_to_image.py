@@ -1,11 +1,17 @@
 """Loading a text-to-image pipeline of diffusers, and what it must be able to do."""
 
 import inspect
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+from diffusers import (
+    AutoPipelineForText2Image,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+)
 from diffusers.utils import logging as diffusers_logging
 
 from xpaste_ray.errors import ConfigError
@@ -35,6 +41,16 @@ def load_pipeline(folder: Path, dtype: str) -> DiffusionPipeline:
     check_call(pipeline, _NEEDED, "sources.*.model")
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def use_scheduler(pipeline: DiffusionPipeline, name: str | None) -> None:
+    """Sample with another scheduler, on the noise schedule that the folder's own one has."""
+    schedulers = {
+        "dpm-solver++": partial(DPMSolverMultistepScheduler.from_config, algorithm_type="dpmsolver++"),
+        "plms": partial(PNDMScheduler.from_config, skip_prk_steps=True),
+    }
+    if name:
+        pipeline.scheduler = schedulers[name](pipeline.scheduler.config)
 
 
 def check_call(pipeline: DiffusionPipeline, names: tuple[str, ...], option: str) -> None:

@@ -1,6 +1,5 @@
 """What every job shares: how it tells of its progress, what it sums up, and its `run.json`."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -82,7 +81,7 @@ def start_ray(resources: ResourceSettings, progress: Progress) -> None:
     from xpaste_ray.pipelines import ray_profile  # a finished job does not pay for Ray
     from xpaste_ray.pipelines.watch import Watch
 
-    if not os.environ.get("RAY_ADDRESS"):
+    if ray_profile.starts_here():
         check_cores(resources)
     ray_profile.start_ray(cpus_booked(resources))
     ray_profile.configure_data(Watch(progress).tell)

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from xpaste_ray.config import PoolSettings
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.models.hub import PREFIX
 
 
 def check_absolute(option: str, place: str) -> None:
@@ -24,13 +26,22 @@ _PLACES = ("model", "path", "list", "run", "annotations", "images", "crops", "ns
 
 def places_of(settings: PoolSettings) -> Iterator[tuple[str, str]]:
     """Options of a pool's settings that name a file or folder which every node reads, with their values."""
-    sections = {f"sources.{name}": one for name, one in settings.sources.items()}
+    return (
+        (option, place) for option, place in _named(settings) if not place.startswith(("embedded:", PREFIX))
+    )
+
+
+def hub_models(settings: PoolSettings) -> Iterator[tuple[str, str]]:
+    """Options that name a model of the Hub, with their values."""
+    return ((option, place) for option, place in _named(settings) if place.startswith(PREFIX))
+
+
+def _named(settings: PoolSettings) -> Iterator[tuple[str, str]]:
+    sections: dict[str, Any] = {f"sources.{name}": one for name, one in settings.sources.items()}
     sections |= {f"segment.methods.{name}": one for name, one in settings.segment.methods.items()}
-    sections["score"] = settings.score
-    if settings.score.real:
-        sections["score.real"] = settings.score.real
+    sections |= {"score": settings.score, "score.real": settings.score.real}
     for section, told in sections.items():
         for option in _PLACES:
             place = getattr(told, option, None)
-            if isinstance(place, str) and not place.startswith(("embedded:", "hub:")):
+            if isinstance(place, str):
                 yield f"{section}.{option}", place

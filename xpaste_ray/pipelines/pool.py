@@ -208,7 +208,7 @@ class PoolJob:
         nodes = cluster_nodes()
         plans = [plan_pass(self.inputs.settings, one.stages, one.source, nodes) for one, _ in passes]
         for (one, rows), plan in zip(passes, plans, strict=True):
-            if rows:
+            if rows or len(passes) == 1:
                 self.progress.say(describe(plan, len(rows), one.source))
         return plans
 
@@ -385,6 +385,8 @@ def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
     places = scores.group_by(["round", "unit"]).aggregate([])
     pairs = zip(places["round"].to_pylist(), places["unit"].to_pylist(), strict=True)
     own_places = places.filter(pa.array([unit_id(*pair) in units for pair in pairs], pa.bool_()))
+    # Without lists: Arrow joins none.
+    scores = scores.select(["round", "unit", "candidate_id", "method", "ordinal"])
     own = scores.join(own_places, ["round", "unit"], join_type="left semi")
     ordinals = own["ordinal"].cast(pa.string())
     names = pc.binary_join_element_wise(own["candidate_id"], own["method"], ordinals, "-")

@@ -56,6 +56,11 @@ ledger counts, if there is one."""
 _LOG = logging.getLogger(__name__)
 
 
+def starts_here() -> bool:
+    """Whether `start_ray` would start a local Ray: this process is not connected, and no cluster is named."""
+    return not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
+
+
 def start_ray(cpus: float) -> None:
     """Connect to the cluster that RAY_ADDRESS names, as it does inside a Ray job; without one, start a
     local Ray for actors that book so many CPUs. Does nothing where this process is connected already.
@@ -69,9 +74,7 @@ def start_ray(cpus: float) -> None:
     told: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if cache_dir := os.environ.get(CACHE_DIR_VARIABLE):
         told["runtime_env"] = {"env_vars": {CACHE_DIR_VARIABLE: cache_dir}}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**told)
-    else:
+    if starts_here():
         ray.init(
             address="local",
             num_cpus=math.ceil(cpus + SPARE_CPUS),
@@ -79,6 +82,8 @@ def start_ray(cpus: float) -> None:
             include_dashboard=False,
             **told,
         )
+    else:
+        ray.init(**told)
     _hear_out_restart_note()
 
 
