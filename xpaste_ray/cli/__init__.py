@@ -4,7 +4,15 @@ import sys
 
 import typer
 
-from xpaste_ray.cli import dataset, demo, inputs, models, pool, prompts, settings  # noqa: F401 - they register their commands
+from xpaste_ray.cli import (  # noqa: F401 - they register their commands
+    dataset,
+    demo,
+    inputs,
+    models,
+    pool,
+    prompts,
+    settings,
+)
 from xpaste_ray.cli.app import app
 from xpaste_ray.errors import ConfigError, RunError
 
