@@ -4,7 +4,8 @@ import sys
 
 import typer
 
-from xpaste_ray.cli import dataset, demo, inputs, models, pool, settings  # noqa: F401 - they register their commands
+# They register their commands.
+from xpaste_ray.cli import dataset, demo, inputs, models, pool, search, settings  # noqa: F401
 from xpaste_ray.cli.app import app
 from xpaste_ray.errors import ConfigError, RunError
 

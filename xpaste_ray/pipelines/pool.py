@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xpaste_ray.config import DiffusionSource, StageResources
+from xpaste_ray.config import DiffusionSource, SearchSource, StageResources, WebSource
 from xpaste_ray.errors import ConfigError, RunError, SchemaError
 from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pipelines.adapter import Opener, StageActor
@@ -83,14 +83,15 @@ class Pass:
     source: str | None = None
 
 
-def stage_code(inputs: Inputs, plan: Plan, source: str | None) -> Code:
-    """The models' own stages. source: whose units come, where the plan begins with the source stage."""
+def stage_code(inputs: Inputs, plan: Plan, source: str | None, run: RunDir) -> Code:
+    """The models' own stages. source: whose units come, where the plan begins with the source stage. run:
+    where what is fetched is kept."""
     settings = inputs.settings
     code = {}
     for stage, resources in plan.items():
         match stage:
             case "source":
-                code[stage] = _source_code(inputs, source or "", resources.device)
+                code[stage] = _source_code(inputs, source or "", resources.device, run)
             case "segment":
                 code[stage] = StageCode(
                     "xpaste_ray.stages.segment:SegmentStage",
@@ -104,13 +105,20 @@ def stage_code(inputs: Inputs, plan: Plan, source: str | None) -> Code:
     return code
 
 
-def _source_code(inputs: Inputs, name: str, device: str) -> StageCode:
+def _source_code(inputs: Inputs, name: str, device: str, run: RunDir) -> StageCode:
     settings = inputs.settings.sources[name]
     match settings:
         case DiffusionSource():
             model, negative = inputs.sources[name].recipe["model"], inputs.settings.prompts.negative
             kwargs = {"settings": settings, "model_name": model, "device": device, "negative": negative}
             return StageCode("xpaste_ray.stages.generate:GenerateStage", kwargs)
+        case WebSource() | SearchSource():
+            from xpaste_ray.pipelines.host_pace import RemotePace
+
+            pace = RemotePace(settings.requests_per_host_s)
+            return StageCode(
+                "xpaste_ray.stages.fetch:FetchStage", {"settings": settings, "run": run, "pace": pace}
+            )
     raise ConfigError(f"sources.{name}: {settings.kind} is not there yet")
 
 
@@ -203,7 +211,7 @@ class PoolJob:
         check_shared(self.run.root, "--out")
 
     def _run_pass(self, one: Pass, plan: Plan, rows: list[int]) -> None:
-        code = {**stage_code(self.inputs, plan, one.source), **self.code}
+        code = {**stage_code(self.inputs, plan, one.source, self.run), **self.code}
         self.progress.begin(dict.fromkeys((*one.stages, "write"), len(rows)), "units")
         opener: Opener = OpenPrompts(self.run) if one.stages[0] == "source" else OpenFiles(self.run)
         recipe = self.steps[one.stages[-1]].fingerprint

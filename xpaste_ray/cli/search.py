@@ -1,0 +1,59 @@
+"""`xpaste search`: images of the web by category name."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from xpaste_ray.cli.app import app
+
+
+@app.command()
+def search(
+    engine: Annotated[Literal["openverse", "wikimedia"], typer.Option(help="Where to search.")],
+    categories: Annotated[str, typer.Option(metavar="FILE", help="Category names, one a line.")],
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Images of each category.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE.parquet",
+            help="What was found; the same command continues it, and one with more categories or a higher "
+            "--count adds to it.",
+        ),
+    ],
+    licence: Annotated[
+        list[Literal["cc0", "pdm", "by", "by-sa", "by-nc", "by-nd", "by-nc-sa", "by-nc-nd"]] | None,
+        typer.Option(help="Only images with this licence; repeatable. All if not given."),
+    ] = None,
+    contact: Annotated[
+        str | None, typer.Option(help="An e-mail address or page by which the engine's owners reach you.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="URL", help="The engine's API, if not its public one.")
+    ] = None,
+) -> None:
+    """Find images on the web: a list of URLs with licences, for `sources.NAME={kind: web, list: FILE}`."""
+    from xpaste_ray.categories import Category
+    from xpaste_ray.errors import ConfigError
+    from xpaste_ray.fingerprints import fingerprint
+    from xpaste_ray.prompts import read_names
+    from xpaste_ray.report import CountingProgress
+    from xpaste_ray.sources.engines import open_engine
+    from xpaste_ray.sources.search import Searches
+    from xpaste_ray.storage import locate
+
+    if not out.endswith(".parquet"):
+        raise ConfigError(f"--out {out}: give a file that ends in .parquet")
+    names = dict.fromkeys(read_names(categories))
+    wanted = {Category(number, name): count for number, name in enumerate(names)}
+    licences = tuple(sorted(licence or ()))
+    place = locate(out)
+    searches = Searches(
+        place, fingerprint({"engine": engine, "address": address, "licences": list(licences)})
+    )
+    with CountingProgress("search", len(wanted), "categories") as progress:
+        found = open_engine(engine, address, licences, contact)
+        searches.search(found, wanted, lambda done: progress.set(done, len(wanted)))
+    several = [searches.found(category) for category in wanted]
+    typer.echo(f"{sum(map(len, several))} images of {len(wanted)} categories in {out}")
+    if empty := [category.name for category, one in zip(wanted, several, strict=True) if not one]:
+        typer.echo(f"nothing found for {len(empty)}: {', '.join(empty)}")
