@@ -1,6 +1,6 @@
 """`xpaste search`: images of the web by category name."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -21,8 +21,11 @@ def search(
         ),
     ],
     licence: Annotated[
-        list[Literal["cc0", "pdm", "by", "by-sa", "by-nc", "by-nd", "by-nc-sa", "by-nc-nd"]] | None,
-        typer.Option(help="Only images with this licence; repeatable. All if not given."),
+        list[str] | None,
+        typer.Option(
+            help="Only images with this licence, by Creative Commons' code: cc0, pdm (public domain), by, by-sa, "
+            "...; repeatable. All if not given."
+        ),
     ] = None,
     contact: Annotated[
         str | None, typer.Option(help="An e-mail address or page by which the engine's owners reach you.")
@@ -33,6 +36,7 @@ def search(
 ) -> None:
     """Find images on the web: a list of URLs with licences, for `sources.NAME={kind: web, list: FILE}`."""
     from xpaste_ray.categories import Category
+    from xpaste_ray.config import Licence
     from xpaste_ray.errors import ConfigError
     from xpaste_ray.fingerprints import fingerprint
     from xpaste_ray.prompts import read_names
@@ -43,9 +47,13 @@ def search(
 
     if not out.endswith(".parquet"):
         raise ConfigError(f"--out {out}: give a file that ends in .parquet")
+    licences = tuple(sorted(licence or ()))
+    if unknown := set(licences) - set(get_args(Licence)):
+        raise ConfigError(f"--licence {unknown.pop()}: give one of {', '.join(get_args(Licence))}")
+    if contact and not (contact.isascii() and contact.isprintable()):
+        raise ConfigError("--contact must be plain text on one line: give an e-mail address or a page")
     names = dict.fromkeys(read_names(categories))
     wanted = {Category(number, name): count for number, name in enumerate(names)}
-    licences = tuple(sorted(licence or ()))
     place = locate(out)
     searches = Searches(
         place, fingerprint({"engine": engine, "address": address, "licences": list(licences)})

@@ -55,12 +55,11 @@ class Api:
         address: str,
         own_address: bool = False,
         contact: str | None = None,
-        requests_per_s: float = _REQUESTS_PER_S,
     ) -> None:
         """own_address: it is not the public one, but the user's own, perhaps on this network."""
         self._name, self._address, self._contact = name, address, contact
         limits = Limits(_TIMEOUT_S, _MAX_ANSWER_BYTES, 3, _RETRIES, 1, own_address, contact)
-        self._fetch = Fetcher(limits, LocalPace(requests_per_s))
+        self._fetch = Fetcher(limits, LocalPace(_REQUESTS_PER_S))
 
     def get(self, parameters: Mapping[str, str | int]) -> dict[str, Any]:
         """The answer's JSON object. RunError."""

@@ -48,8 +48,10 @@ class UrlList:
         self.bad: list[str] = []
         self._found: dict[int, list[Found]] = {}
         for category_id, several in rows.items():
-            once = {one.url: one for one in reversed(several)}  # of several the first
-            self._found[category_id] = [one for one in reversed(once.values()) if self._is_usable(one.url)]
+            once: dict[str, Found] = {}
+            for one in several:
+                once.setdefault(one.url, one)
+            self._found[category_id] = [one for one in once.values() if self._is_usable(one.url)]
 
     def _is_usable(self, url: str) -> bool:
         try:
