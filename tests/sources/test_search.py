@@ -164,7 +164,10 @@ def test_search_without_an_end_is_ended(server, monkeypatch):
 @pytest.mark.parametrize(
     ("handler", "words"),
     [
-        (recorded("openverse_throttled", status=429, retry_after=43200), "allows no more requests for now: wait"),
+        (
+            recorded("openverse_throttled", status=429, retry_after=43200),
+            "allows no more requests for now: wait",
+        ),
         (answer(b"who are you", 403), "http_403.: some want to know who asks: give a contact"),
         (answer(b"oh", 500), "could not be asked .http_500.: check the network"),
         (answer(b"<html>welcome</html>"), "did not answer with JSON: is that its address"),

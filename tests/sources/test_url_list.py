@@ -56,7 +56,13 @@ def test_all_forms_give_the_same(tmp_path, suffix):
 )
 def test_names_that_other_tools_give_to_columns(tmp_path, suffix, url, category, licence):
     """img2dataset and clip-retrieval, LAION."""
-    row = {"key": "00001", url: "https://a.example/1.jpg", category: "banana", licence: "cc0", "similarity": 0.3}
+    row = {
+        "key": "00001",
+        url: "https://a.example/1.jpg",
+        category: "banana",
+        licence: "cc0",
+        "similarity": 0.3,
+    }
     urls = read(write(tmp_path / f"urls{suffix}", [row]))
     assert urls.of(BANANA) == [Found("https://a.example/1.jpg", "cc0")]
 
@@ -75,7 +81,13 @@ def test_each_url_of_a_category_once_in_the_lists_order(tmp_path):
     assert [one.url[-1] for one in urls.of(ALARM)] == ["a"]
 
 
-BAD = ["file:///etc/passwd", "ftp://a.example/1.jpg", "http:///1.jpg", "https://me:secret@a.example/1.jpg", "1.jpg"]
+BAD = [
+    "file:///etc/passwd",
+    "ftp://a.example/1.jpg",
+    "http:///1.jpg",
+    "https://me:secret@a.example/1.jpg",
+    "1.jpg",
+]
 
 
 def test_unusable_urls_are_left_out_and_told(tmp_path):
@@ -88,7 +100,10 @@ def test_unusable_urls_are_left_out_and_told(tmp_path):
 
 
 def test_row_without_a_url_says_that_there_are_none(tmp_path):
-    rows = [{"url": None, "category": "banana"}, {"url": "https://a.example/1.jpg", "category": "alarm clock"}]
+    rows = [
+        {"url": None, "category": "banana"},
+        {"url": "https://a.example/1.jpg", "category": "alarm clock"},
+    ]
     urls = read(write(tmp_path / "urls.parquet", rows))
     assert (urls.of(BANANA), urls.bad) == ([], [])
 
@@ -123,7 +138,9 @@ def test_list_is_known_by_what_is_in_it(tmp_path):
 
 
 def source(urls=("https://a/1", "https://a/2"), recipe=None):
-    return ListedUrls("web", 16, UrlList({3: [Found(url, "cc0", "page") for url in urls]}), recipe or {"a": 1})
+    return ListedUrls(
+        "web", 16, UrlList({3: [Found(url, "cc0", "page") for url in urls]}), recipe or {"a": 1}
+    )
 
 
 def test_prompts_are_the_lists_urls_in_turn_until_it_ends():

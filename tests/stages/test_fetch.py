@@ -138,7 +138,11 @@ def test_nothing_that_is_kept_is_asked_for_again_and_gives_the_same(server, run)
     first = stage_of(run)(given)
     second = stage_of(run)(given)
     assert len(server.asked) == 3
-    assert [one.reason for one in second] == [one.reason for one in first] == [None, "unsupported_format", "http_404"]
+    assert (
+        [one.reason for one in second]
+        == [one.reason for one in first]
+        == [None, "unsupported_format", "http_404"]
+    )
     assert np.array_equal(first[0].image, second[0].image)
 
 

@@ -98,7 +98,10 @@ def test_misbehaviour_has_a_name_and_an_end(server, fetched, name, handler, reas
 
 
 def test_largest_allowed_body_is_not_too_large(server, fetched):
-    server.routes["/with"], server.routes["/without"] = answer(bytes(200_000)), answer(bytes(200_000), length=False)
+    server.routes["/with"], server.routes["/without"] = (
+        answer(bytes(200_000)),
+        answer(bytes(200_000), length=False),
+    )
     assert [len(came.body) for came in fetched("/with", "/without")] == [200_000, 200_000]
 
 
@@ -145,7 +148,11 @@ def test_connections_at_one_time_are_bounded(server, fetched):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_followed(server, fetched, status):
-    server.routes |= {"/a": redirect("b", status), "/b": redirect(server.url("/c"), status), "/c": answer(JPEG)}
+    server.routes |= {
+        "/a": redirect("b", status),
+        "/b": redirect(server.url("/c"), status),
+        "/c": answer(JPEG),
+    }
     came = fetched("/a")
     assert (came.body, came.url, came.final_url) == (JPEG, server.url("/a"), server.url("/c"))
 
@@ -156,7 +163,9 @@ def test_one_redirect_too_many(server, fetched):
     assert server.count("/c") == 0
 
 
-@pytest.mark.parametrize("first", [answer(b"", 500), answer(b"", 503), answer(b"", 429), hang_up, cut_short(JPEG)])
+@pytest.mark.parametrize(
+    "first", [answer(b"", 500), answer(b"", 503), answer(b"", 429), hang_up, cut_short(JPEG)]
+)
 def test_passing_failure_is_tried_again(server, fetched, first):
     server.routes["/a"] = in_turn(first, first, answer(JPEG))
     assert fetched("/a", retries=2).body == JPEG

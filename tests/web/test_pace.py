@@ -26,7 +26,9 @@ def test_never_more_than_so_many_a_second_for_each_host(rate, requests):
         clock.now_s += later_s
         moments[host].append(clock.now_s + queue.reserve(host))
     for several in moments.values():
-        assert all(after - before >= 1 / rate - 1e-9 for before, after in zip(several, several[1:], strict=False))
+        assert all(
+            after - before >= 1 / rate - 1e-9 for before, after in zip(several, several[1:], strict=False)
+        )
 
 
 def test_waits_of_one_host_add_up_and_others_do_not_wait():
@@ -43,7 +45,9 @@ def test_unused_time_is_not_saved_up():
     assert [queue.reserve("a") for _ in range(2)] == [0.0, 0.5]
 
 
-@pytest.mark.parametrize(("seconds", "wait"), [(7, 7.0), (1e9, MAX_HOLD_S), (-1, 0.0), (float("inf"), MAX_HOLD_S)])
+@pytest.mark.parametrize(
+    ("seconds", "wait"), [(7, 7.0), (1e9, MAX_HOLD_S), (-1, 0.0), (float("inf"), MAX_HOLD_S)]
+)
 def test_all_wait_for_as_long_as_a_server_asks_within_bounds(seconds, wait):
     clock = Clock()
     queue = HostQueue(1.0, clock)
