@@ -14,7 +14,8 @@ PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusio
         "selection", "backgrounds", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
         "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
-        "stages.faults", "stages.batches", "stages.segment", "stages.fetch", "pace", "sources.engines", "web.store"]  # fmt: skip
+        "stages.faults", "stages.batches", "stages.segment", "pace", "stages.fetch", "sources.engines",
+        "web.store"]  # fmt: skip
 MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
 
 

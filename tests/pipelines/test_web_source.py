@@ -18,12 +18,12 @@ from tests.backgrounds.material import encoded
 from tests.standins import code
 from tests.web.server import answer, serving
 from xpaste_ray.config import PoolSettings, WebSource, load
-from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pictures.decode import decode
 from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
 from xpaste_ray.pipelines.host_pace import RemotePace
 from xpaste_ray.pipelines.pool import StageCode
+from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
 from xpaste_ray.pipelines.verify import verify_pool
 from xpaste_ray.records import Candidate, Prompt
 from xpaste_ray.report import ConsoleProgress
@@ -227,14 +227,20 @@ def test_failures_are_counted_by_reason_and_passing_ones_tried_again_when_asked(
     assert [asked.path for asked in server.asked[before:]] == ["/frog/1.png"]
 
 
-@pytest.mark.timeout(120)
-def test_changed_list_is_another_run(server, cluster, tmp_path):
-    publish(server)
-    path = write_list(server, tmp_path / "urls.csv")
-    build(tmp_path / "run", web(path))
+def _source_recipe(*options):
+    return plan_steps(resolve_inputs(load(PoolSettings, "demo", web(*options))))["source"]
+
+
+def test_changed_list_is_another_run_and_more_patience_is_not(server, tmp_path):
+    path, moved = write_list(server, tmp_path / "urls.csv"), write_list(server, tmp_path / "moved.csv")
+    first = _source_recipe(path)
+    assert _source_recipe(moved) == first
+    patient = ["timeout_s=20", "retries=5", "requests_per_host_s=1", "connections=2", "contact=me@x.example"]
+    assert _source_recipe(path, *(f"sources.web.{one}" for one in patient)) == first
+    for option in ("max_side_px=512", "min_side_px=128", "max_bytes=5000", "max_redirects=0"):
+        assert _source_recipe(path, f"sources.web.{option}") != first
     path.write_text(path.read_text().replace("/banana/3.png", "/banana/2.png"))
-    with pytest.raises(ConfigError, match="source.*was made with other settings|list"):
-        build(tmp_path / "run", web(path))
+    assert _source_recipe(path) != first
 
 
 @pytest.fixture

@@ -85,8 +85,8 @@ BODIES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "body", "reason"), BODIES, ids=[b[0] for b in BODIES])
-def test_bytes_that_are_no_usable_image_are_rejected_for_good(server, run, name, body, reason):
+@pytest.mark.parametrize(("body", "reason"), [pytest.param(*case, id=name) for name, *case in BODIES])
+def test_bytes_that_are_no_usable_image_are_rejected_for_good(server, run, body, reason):
     server.routes["/a.jpg"] = answer(body, content_type="image/jpeg")
     (done,) = stage_of(run)(candidates(server, "/a.jpg"))
     assert (done.status, done.reason, done.transient, done.image) == ("rejected", reason, False, None)
@@ -125,8 +125,9 @@ def test_what_came_is_kept_whole_with_url_and_hash(server, run):
     stage_of(run)(candidates(server, "/a", "/gone"))
     a, gone = pq.read_table(run.fetched_file(UNIT).path).to_pylist()
     assert a == {
-        "candidate_id": "3-0-test", "url": server.url("/a"), "final_url": server.url("/a"), "http_status": 200,
-        "reason": None, "transient": False, "content_type": "image/jpeg", "content_hash": hash_bytes(JPEG),
+        "candidate_id": "3-0-test", "url": server.url("/a"), "final_url": server.url("/a"),
+        "http_status": 200, "reason": None, "transient": False, "content_type": "image/jpeg",
+        "content_hash": hash_bytes(JPEG),
         "body": JPEG,
     }  # fmt: skip
     assert (gone["http_status"], gone["reason"], gone["body"]) == (404, "http_404", None)

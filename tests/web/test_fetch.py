@@ -88,8 +88,10 @@ MISBEHAVIOUR = [
 ]
 
 
-@pytest.mark.parametrize(("name", "handler", "reason", "transient"), MISBEHAVIOUR, ids=[m[0] for m in MISBEHAVIOUR])  # fmt: skip
-def test_misbehaviour_has_a_name_and_an_end(server, fetched, name, handler, reason, transient):
+@pytest.mark.parametrize(
+    ("handler", "reason", "transient"), [pytest.param(*case, id=name) for name, *case in MISBEHAVIOUR]
+)
+def test_misbehaviour_has_a_name_and_an_end(server, fetched, handler, reason, transient):
     server.routes["/x"] = handler
     began = time.monotonic()
     came = fetched("/x")
@@ -259,8 +261,9 @@ def only_public(monkeypatch):
 
 @pytest.mark.parametrize(
     "target",
-    ["http://127.0.0.1:{port}/secret", "http://169.254.169.254/latest/meta-data/", "//127.0.0.1:{port}/secret",
-     "http://localhost:{port}/secret", "http://[::ffff:127.0.0.1]:{port}/secret", "http://127.1:{port}/secret",
+    ["http://127.0.0.1:{port}/secret", "http://169.254.169.254/latest/meta-data/",
+     "//127.0.0.1:{port}/secret", "http://localhost:{port}/secret", "http://[::ffff:127.0.0.1]:{port}/secret",
+     "http://127.1:{port}/secret",
      "http://0x7f000001:{port}/secret"],
 )  # fmt: skip
 def test_redirect_to_a_private_address_is_refused(server, fetched, only_public, target):

@@ -1,5 +1,7 @@
 """No host is asked more often than it should be."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +18,9 @@ class Clock:
 
 
 @given(
-    st.floats(0.1, 50), st.lists(st.tuples(st.sampled_from(["a", "b"]), st.floats(0, 2)), min_size=1, max_size=60)
-)  # fmt: skip
+    st.floats(0.1, 50),
+    st.lists(st.tuples(st.sampled_from(["a", "b"]), st.floats(0, 2)), min_size=1, max_size=60),
+)
 def test_never_more_than_so_many_a_second_for_each_host(rate, requests):
     """requests: of which host, and how long after the one before."""
     clock = Clock()
@@ -26,9 +29,7 @@ def test_never_more_than_so_many_a_second_for_each_host(rate, requests):
         clock.now_s += later_s
         moments[host].append(clock.now_s + queue.reserve(host))
     for several in moments.values():
-        assert all(
-            after - before >= 1 / rate - 1e-9 for before, after in zip(several, several[1:], strict=False)
-        )
+        assert all(after - before >= 1 / rate - 1e-9 for before, after in pairwise(several))
 
 
 def test_waits_of_one_host_add_up_and_others_do_not_wait():

@@ -23,8 +23,8 @@ def search(
     licence: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only images with this licence, by Creative Commons' code: cc0, pdm (public domain), by, by-sa, "
-            "...; repeatable. All if not given."
+            help="Only images with this licence, by its Creative Commons code: cc0, pdm (public domain), by, "
+            "by-sa, ...; repeatable. All if not given."
         ),
     ] = None,
     contact: Annotated[
