@@ -227,18 +227,19 @@ def test_failures_are_counted_by_reason_and_passing_ones_tried_again_when_asked(
     assert [asked.path for asked in server.asked[before:]] == ["/frog/1.png"]
 
 
-def _source_recipe(*options):
-    return plan_steps(resolve_inputs(load(PoolSettings, "demo", web(*options))))["source"]
+def _source_recipe(path, option="unit_size: 2"):
+    options = [f"sources={{web: {{kind: web, list: {path}, {option}}}}}", f"categories.names=[{','.join(NAMES)}]"]
+    return plan_steps(resolve_inputs(load(PoolSettings, "demo", options)))["source"]
 
 
 def test_changed_list_is_another_run_and_more_patience_is_not(server, tmp_path):
     path, moved = write_list(server, tmp_path / "urls.csv"), write_list(server, tmp_path / "moved.csv")
     first = _source_recipe(path)
     assert _source_recipe(moved) == first
-    patient = ["timeout_s=20", "retries=5", "requests_per_host_s=1", "connections=2", "contact=me@x.example"]
-    assert _source_recipe(path, *(f"sources.web.{one}" for one in patient)) == first
-    for option in ("max_side_px=512", "min_side_px=128", "max_bytes=5000", "max_redirects=0"):
-        assert _source_recipe(path, f"sources.web.{option}") != first
+    for option in ("timeout_s: 20", "retries: 5", "requests_per_host_s: 1", "connections: 2", "contact: me"):
+        assert _source_recipe(path, f"unit_size: 2, {option}") == first
+    for option in ("max_side_px: 512", "min_side_px: 128", "max_bytes: 5000", "max_redirects: 0"):
+        assert _source_recipe(path, f"unit_size: 2, {option}") != first
     path.write_text(path.read_text().replace("/banana/3.png", "/banana/2.png"))
     assert _source_recipe(path) != first
 
