@@ -127,6 +127,22 @@ async def drip(asked: Asked, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.02)
 
 
+async def drip_head(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    """The same before the body."""
+    writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def endless_head(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while True:
+        writer.write(b"x" * 65536)
+        await writer.drain()
+
+
 async def endless(asked: Asked, writer: asyncio.StreamWriter) -> None:
     """Without a length, as much as is taken."""
     writer.write(head())

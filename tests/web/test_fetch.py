@@ -16,7 +16,9 @@ from tests.web.server import (
     answer,
     cut_short,
     drip,
+    drip_head,
     endless,
+    endless_head,
     hang_up,
     in_turn,
     never,
@@ -68,6 +70,9 @@ def test_server_learns_who_asks_and_that_nothing_is_to_be_compressed(server, fet
 MISBEHAVIOUR = [
     ("never answers", never, "timeout", True),
     ("drips", drip, "timeout", True),
+    ("drips its head", drip_head, "timeout", True),
+    ("endless head", endless_head, "malformed_answer", False),
+    ("length is no number", answer(b"x", content_length="many"), "malformed_answer", False),
     ("too large, and says so", answer(bytes(200_001)), "too_large", False),
     ("too large without a length", answer(bytes(200_001), length=False), "too_large", False),
     ("endless", endless, "too_large", False),
@@ -234,6 +239,15 @@ class Names(AbstractResolver):
 
     async def close(self):
         pass
+
+
+def test_name_server_that_never_answers(server, fetched):
+    class Silent(Names):
+        async def resolve(self, host, port=0, family=0):
+            await asyncio.sleep(60)
+
+    came = fetched("http://cats.example/", resolver=Silent())
+    assert (came.reason, came.transient) == ("timeout", True)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1", "::1"])
