@@ -18,6 +18,7 @@ from tests.backgrounds.material import encoded
 from tests.standins import code
 from tests.web.server import answer, serving
 from xpaste_ray.config import PoolSettings, WebSource, load
+from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pictures.decode import decode
 from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
@@ -228,7 +229,8 @@ def test_failures_are_counted_by_reason_and_passing_ones_tried_again_when_asked(
 
 
 def _source_recipe(path, option="unit_size: 2"):
-    options = [f"sources={{web: {{kind: web, list: {path}, {option}}}}}", f"categories.names=[{','.join(NAMES)}]"]
+    source = f"sources={{web: {{kind: web, list: {path}, {option}}}}}"
+    options = [source, f"categories.names=[{','.join(NAMES)}]"]
     return plan_steps(resolve_inputs(load(PoolSettings, "demo", options)))["source"]
 
 
@@ -285,6 +287,11 @@ def test_run_searches_once_and_more_images_later_only_add_to_it(server, engine, 
     kept = [name for name in first if name.startswith(("candidates/", "fetched/"))]
     assert len(kept) == 4 and all(later[name] == first[name] for name in kept)
     assert server.count("/banana/0.png") == 1
+
+
+def test_search_without_a_run_says_what_to_use(engine):
+    with pytest.raises(ConfigError, match="only `xpaste pool build` searches: use it, or give what"):
+        resolve_inputs(load(PoolSettings, "demo", options_of(engine)))
 
 
 def test_plan_of_a_search_searches_nothing_and_writes_nothing(server, engine, cluster, tmp_path):

@@ -21,10 +21,9 @@ def run_demo(settings: Settings, out: Path, progress: Progress) -> Summary:
     """Make, or finish, the run in `out`. The same settings give the same bytes, however often it
     was interrupted. ConfigError before anything starts if something cannot work."""
     began = time.perf_counter()
-    backgrounds = open_backgrounds(settings)
+    inputs, backgrounds = resolve_inputs(settings), open_backgrounds(settings)
+    steps = plan_steps(inputs, compose_recipe(settings.compose, backgrounds, settings.seed))
     with open_run(out, progress.say) as run:
-        inputs = resolve_inputs(settings, run, progress)
-        steps = plan_steps(inputs, compose_recipe(settings.compose, backgrounds, settings.seed))
         check_steps(run, {name: steps[name].settings for name in _made_steps(run)})
         pool = PoolJob(run, inputs, steps, progress)
         job = _DatasetJob(pool, settings, backgrounds)

@@ -129,7 +129,10 @@ def _open_search(
     wanted = {category: _turns_at_most(name, category, settings) for category in served}
     run, progress = searching.run, searching.progress
     if run is None:
-        return Unsearched(name, source.unit_size, recipe)
+        raise ConfigError(
+            f"sources.{name}: only `xpaste pool build` searches: use it, or give what `xpaste search` wrote "
+            "to a source of kind web"
+        )
     what = {key: recipe[key] for key in ("algorithm", "engine", "address", "licences")}
     searches = Searches(run.searches / f"{name}.parquet", fingerprint(what))
     missing = searches.missing(wanted)

@@ -62,8 +62,8 @@ def resolve_inputs(
 ) -> Inputs:
     """Find and check the models, sources and categories. Raises ConfigError.
 
-    run: for sources that search, which keep there what they find. Without, or with `may_search` off, they
-    do not search, and are taken to find enough.
+    run: for sources that search, which keep there what they find. With `may_search` off they do not search,
+    and are taken to find enough.
     """
     score = model_folder(settings.score.model, "score.model", OPEN_CLIP_FILE)
     categories = _categories(settings)
