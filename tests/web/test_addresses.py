@@ -1,6 +1,8 @@
 """H7: which URLs and addresses may be asked."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from xpaste_ray.errors import RowError
 from xpaste_ray.web.addresses import AddressRefused, check_host, is_public, parse_url, public_socket
@@ -61,6 +63,12 @@ def test_public_addresses(address):
         ("http://user@cats.example/a.jpg", "bad_url"),
         ("http://cats.example:99999/", "bad_url"),
         ("http://[zz]/", "bad_url"),
+        ("http://a..b/", "bad_url"),
+        ("http://.com/", "bad_url"),
+        ("http://cats example/", "bad_url"),
+        ("http://%00.example/", "bad_url"),
+        ("http://" + "a" * 64 + ".example/", "bad_url"),
+        ("http://" + "a." * 127 + "example/", "bad_url"),
         ("http://cats.example/" + "a" * 5000, "bad_url"),
         ("", "bad_url"),
     ],
@@ -90,3 +98,18 @@ def test_socket_is_made_for_a_public_address_only():
     public_socket((2, 1, 6, "", ("8.8.8.8", 80))).close()
     with pytest.raises(AddressRefused):
         public_socket((2, 1, 6, "", ("127.0.0.1", 80)))
+
+
+@given(
+    st.one_of(
+        st.text(), st.builds("{}://{}/{}".format, st.sampled_from(["http", "https"]), st.text(), st.text())
+    )
+)
+@example("http://[")
+@example("http://[::1%]/")
+@example("http://1.2.3.4%/")
+def test_any_text_is_a_url_that_may_be_asked_or_has_a_reason(text):
+    try:
+        check_host(parse_url(text).raw_host)
+    except RowError as error:
+        assert error.reason in ("bad_url", "private_address")

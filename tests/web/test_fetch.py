@@ -81,6 +81,7 @@ MISBEHAVIOUR = [
     ("redirects in a circle", redirect("/x"), "too_many_redirects", False),
     ("redirects nowhere", answer(b"", 302), "http_302", False),
     ("redirects to a file", redirect("file:///etc/passwd"), "bad_url", False),
+    ("redirects to no name", redirect("http://a..b/"), "bad_url", False),
     ("redirects to nonsense", redirect("http://[zz]/"), "bad_url", False),
     ("404", answer(b"gone", 404), "http_404", False),
     ("403", answer(b"no", 403), "http_403", False),

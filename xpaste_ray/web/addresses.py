@@ -30,6 +30,7 @@ _NOT_PUBLIC_IPV6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 _LOCAL_NAMES = ("localhost", "localdomain", "local", "internal")
+_NAME = re.compile(r"(?=.{1,254}$)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.IGNORECASE)
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
@@ -51,6 +52,8 @@ def parse_url(text: str) -> URL:
         raise RowError("bad_url", str(error)) from None
     if url.scheme not in ("http", "https") or not host:
         raise RowError("bad_url", "not http://host/... or https://host/...")
+    if ":" not in host and not _NAME.fullmatch(host):
+        raise RowError("bad_url", f"{host!r} is no name of a host")
     if url.user is not None or url.password is not None:
         raise RowError("bad_url", "it holds credentials")
     if not port:

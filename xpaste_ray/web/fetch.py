@@ -194,7 +194,7 @@ class Fetcher:
             raise _Failed("connection_failed", transient=True, url=url) from None
         except aiohttp.ClientPayloadError:
             raise _Failed("incomplete", transient=True, url=url) from None
-        except aiohttp.InvalidURL:
+        except ValueError:  # aiohttp's InvalidURL, and what Python cannot look up
             raise _Failed("bad_url", url=url) from None
         except aiohttp.ClientResponseError:
             raise _Failed("malformed_answer", url=url) from None
