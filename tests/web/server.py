@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -59,12 +60,12 @@ class Server:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """On every address of the loopback network."""
     server, ready = Server(), threading.Event()
 
     async def work() -> None:
-        listening = await asyncio.start_server(server.serve, "0.0.0.0", 0)
+        listening = await asyncio.start_server(server.serve, "0.0.0.0", 0, ssl=tls)
         server.port = listening.sockets[0].getsockname()[1]
         server.loop, server.over = asyncio.get_running_loop(), asyncio.Event()
         ready.set()

@@ -1,6 +1,7 @@
 """H7, H8, B1: a real server misbehaves in every way that we know of; nothing hangs, nothing is let in."""
 
 import asyncio
+import ssl
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,9 @@ from ipaddress import ip_address
 
 import pytest
 from aiohttp.abc import AbstractResolver
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.web.server import (
     GZIP_BOMB,
@@ -24,6 +28,7 @@ from tests.web.server import (
     never,
     no_http,
     redirect,
+    serving,
 )
 from xpaste_ray.web import addresses, fetch
 from xpaste_ray.web.fetch import Fetched, Fetcher, Limits
@@ -116,6 +121,23 @@ def test_largest_allowed_body_is_not_too_large(server, fetched):
 def test_nobody_there(fetched):
     came = fetched("http://127.0.0.1:9/")
     assert (came.reason, came.transient) == ("connection_failed", True)
+
+
+def test_certificate_that_nobody_vouches_for(fetched, tmp_path):
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cats.example")])
+    began = datetime(2020, 1, 1)
+    certificate = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), began, began + timedelta(days=36500)
+    ).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "server.pem").write_bytes(secret + certificate.public_bytes(pem))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.pem")
+    with serving(context) as server:
+        came = fetched(f"https://127.0.0.1:{server.port}/")
+    assert (came.reason, came.transient, server.asked) == ("tls_failed", False, [])
 
 
 def test_one_that_never_answers_does_not_hold_up_the_others(server, fetched):
