@@ -35,6 +35,7 @@ bench: setup
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/compose.py
 	$(BIN)/python benchmarks/generate.py
+	$(BIN)/python benchmarks/segment.py
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/tables.py
 

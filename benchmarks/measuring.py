@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = (
-    "xpaste-ray", "torch", "diffusers", "transformers", "open_clip_torch", "opencv-python", "numpy",
-    "pyarrow", "ray",
+    "xpaste-ray", "torch", "diffusers", "transformers", "open_clip_torch", "segment-anything",
+    "opencv-python", "numpy", "pyarrow", "ray",
 )  # fmt: skip
 
 

@@ -191,8 +191,8 @@ def test_setup_commands_make_a_node_that_works(node):
     """In an empty home: the pinned Ray, our command, the environment of Ray and the jobs, models."""
     assert f"ray, version {_locked('ray')}" in _on_node("ray --version", node, 60)
     assert "compose" in _on_node("xpaste --help", node, 60)
-    told = _on_node("echo $RAY_AUTH_MODE $RAY_SERVE_ENABLE_HA_PROXY", node, 60)
-    assert told.split() == ["token", "1"]
+    told = _on_node("echo $RAY_AUTH_MODE $RAY_SERVE_ENABLE_HA_PROXY $HF_HOME", node, 60)
+    assert told.split() == ["token", "1", f"{node}/models"]
     imported = _on_node(
         "python -c 'import torch, cv2, boto3, xpaste_ray; print(xpaste_ray.__file__)'", node, 120
     )

@@ -9,14 +9,72 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
 
-GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config", "fingerprints"]
-PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable",
-        "selection", "backgrounds", "lease", "runs", "cache",
-        "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
-        "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
-        "stages.faults", "stages.batches", "stages.segment", "pace", "stages.fetch", "sources.engines",
-        "web.store"]  # fmt: skip
-MODELS = ["models.diffusion", "models.clip", "stages.generate", "stages.score"]
+GROUND = [
+    "categories",
+    "config",
+    "errors",
+    "fingerprints",
+    "json_lists",
+    "records",
+    "rng",
+    "storage",
+    "yaml12",
+]
+PURE = [
+    "backgrounds",
+    "cache",
+    "compose.shards",
+    "embedded",
+    "embedded.scenes",
+    "formats.convert",
+    "formats.validate",
+    "lease",
+    "masks",
+    "models.cuda",
+    "models.folders",
+    "models.full",
+    "models.grabcut",
+    "models.matting",
+    "models.saliency",
+    "models.segmenters",
+    "models.soft_masks",
+    "models.vocabulary",
+    "overlaps",
+    "pace",
+    "pictures.usable",
+    "pool",
+    "preview",
+    "prompts",
+    "runs",
+    "samples",
+    "selection",
+    "sources.annotated",
+    "sources.candidates",
+    "sources.diffusion",
+    "sources.engines",
+    "sources.folder",
+    "sources.voc",
+    "sources.webdataset",
+    "sources.work_list",
+    "stages.batches",
+    "stages.faults",
+    "stages.fetch",
+    "stages.read",
+    "stages.segment",
+    "unit_files",
+    "web.store",
+    "worker",
+]
+MODELS = [
+    "models.clip",
+    "models.clipseg",
+    "models.diffusion",
+    "models.mask2former",
+    "models.mask_rcnn",
+    "models.sam",
+    "stages.generate",
+    "stages.score",
+]
 
 
 def _loaded(modules):
@@ -46,8 +104,8 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
-                     "fingerprints"], 0),
-    **dict.fromkeys(["masks", "worker", "pictures", "web"], 1),
+                     "fingerprints", "json_lists"], 0),
+    **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),

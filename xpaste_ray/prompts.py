@@ -57,6 +57,10 @@ def _read_texts(path: str) -> tuple[dict[str, tuple[str, ...]], str]:
         raise ConfigError(f"prompts.file: {path} must map category names to lists of texts")
     texts: dict[str, tuple[str, ...]] = {}
     for name, several in values.items():
+        if name_key(str(name)) in texts:
+            raise ConfigError(
+                f"prompts.file: {path}: {name!r} is there more than once: put its texts together"
+            )
         if not isinstance(several, list) or not several or not all(_is_text(text) for text in several):
             raise ConfigError(
                 f"prompts.file: {path}: {name!r} must have a list of texts, such as [a red {name}]"
@@ -67,18 +71,3 @@ def _read_texts(path: str) -> tuple[dict[str, tuple[str, ...]], str]:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
-
-
-def read_names(path: str) -> tuple[str, ...]:
-    """Category names from a text file, here or in an object store, one a line; what follows a # is a
-    comment. ConfigError."""
-    try:
-        lines = locate(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--categories {path} cannot be read ({error}): give a text file, a name a line"
-        ) from None
-    names = tuple(name for line in lines if (name := line.partition("#")[0].strip()))
-    if not names:
-        raise ConfigError(f"--categories {path} holds no names: write one a line")
-    return names

@@ -2,7 +2,9 @@ import cv2
 import numpy as np
 
 from tests.conftest import disc
-from xpaste_ray.models.grabcut import grabcut_mask
+from xpaste_ray.config.segment import GrabCutMethod
+from xpaste_ray.models.grabcut import GrabCutSegmenter, grabcut_mask
+from xpaste_ray.models.segmenters import Shown
 
 
 def _image():
@@ -27,3 +29,13 @@ def test_does_not_depend_on_opencvs_global_generator():
 
 def test_edge_is_soft_over_one_pixel():
     assert set(np.unique(grabcut_mask(_image(), 2, 5, seed=1))) > {0, 255}
+
+
+def test_segmenter_gives_the_mask_in_0_to_1_without_a_loss():
+    """What it draws follows from the candidate: the same one, the same mask."""
+    segmenter = GrabCutSegmenter(GrabCutMethod(kind="grabcut"))
+    ((soft,), (again,)) = segmenter([Shown("a", "disc", _image()), Shown("a", "disc", _image())])
+    assert soft.mask.dtype == np.float32 and soft.mask.max() == 1
+    assert np.array_equal(soft.mask, again.mask)
+    in_bytes = np.rint(soft.mask * 255)
+    assert np.array_equal(in_bytes, grabcut_mask(_image(), 2, 5, seed=1))  # a plain disc: any seed finds it

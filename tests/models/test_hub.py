@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,9 +20,10 @@ from xpaste_ray.models.hub import parse_hub
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = f"hub:tests/mini@{COMMIT}"
 XPASTE = str(Path(sys.executable).with_name("xpaste"))
+WEIGHTS = "open_clip_model.safetensors"
 FILES = {
     "open_clip_config.json": b'{"model_cfg": {"embed_dim": 3}}',
-    "open_clip_model.safetensors": save({"a": np.arange(3.0)}),
+    WEIGHTS: save({"a": np.arange(3.0)}),
     "open_clip_pytorch_model.bin": b"a pickle",
     "vae/diffusion_pytorch_model.fp16.safetensors": b"half",
     "README.md": b"# Mini",
@@ -130,6 +132,23 @@ def test_damaged_weights_are_refused(run, tmp_path):
     blob.write_bytes(save({"a": np.arange(3.0) + 1}))
     done = run("pool", "build", "--out", str(tmp_path / "run"), "--dry-run")
     assert done.returncode == 2 and "is damaged (its SHA-256 is another)" in done.stderr
+
+
+def test_fetched_models_may_be_copied_to_a_machine_without_network(run, hub, tmp_path, monkeypatch):
+    """Without the cache's blobs, which the files beside them are then not links to."""
+    run("models", "fetch", "--preset", "demo")
+    shutil.copytree(
+        tmp_path / "hf" / "hub", tmp_path / "copied" / "hub", ignore=shutil.ignore_patterns("blobs")
+    )
+    hub.asked.clear()
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "copied"))
+    code = f"from xpaste_ray.models.hub import *; print(hub_folder(parse_hub({MODEL!r}, ''), ''))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.strip().startswith(str(tmp_path / "copied")), done.stderr
+    assert (Path(done.stdout.strip()) / "open_clip_model.safetensors").read_bytes() == FILES[WEIGHTS]
 
 
 def test_hub_that_cannot_be_reached_is_told(run, hub):

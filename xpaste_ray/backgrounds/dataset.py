@@ -6,7 +6,7 @@ import mmap
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -18,11 +18,11 @@ from xpaste_ray.backgrounds.sources import Catalogue, ImageFiles, items_table, l
 from xpaste_ray.categories import Category, category_from_coco
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import hash_file
+from xpaste_ray.json_lists import entry_at, list_entries
 from xpaste_ray.storage import Location
 
 _NAME = re.compile(rb'"(?:file_name|coco_url)"\s*:\s*("(?:[^"\\]|\\.)*")')
 _NAMES_LOOKED_AT = 100
-_SPACE = re.compile(r"[ \t\r\n]*")
 Place = TypeVar("Place", Path, Location)
 
 _LVIS_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
@@ -246,15 +246,14 @@ class _Parsed:
         return name
 
     def _read(self) -> None:
-        # Latin-1 makes every byte a character: places in the text are places in the file.
         text = self.path.read_bytes().decode("latin-1")
-        for key, start, end, value in _entries(text):
+        for key, start, end, value in list_entries(text):
             if key == "annotations":
                 self._add_annotation(value, start, end)
             elif key == "images":
-                self.images.append(self._checked_image(_as_utf8(text[start:end])))
+                self.images.append(self._checked_image(entry_at(text, start, end)))
             elif key == "categories":
-                self.categories += (self._checked_category(_as_utf8(text[start:end])),)
+                self.categories += (self._checked_category(entry_at(text, start, end)),)
         if not self.images:
             raise ConfigError(f"backgrounds: {self.path} has no images: give a COCO or LVIS file")
 
@@ -297,43 +296,3 @@ def _refuse_repeated(values: list[Any], what: str, path: Path) -> None:
         raise ConfigError(
             f"backgrounds: {path}: {what} {repeated!r} is there more than once: number them anew"
         )
-
-
-def _entries(text: str) -> Iterator[tuple[str, int, int, Any]]:
-    """(key, start, end, value) of each entry of the lists in a JSON object, one at a time.
-
-    ValueError where it is not one. Other values than lists are skipped.
-    """
-    decode = json.JSONDecoder().raw_decode
-
-    def after_space(position: int) -> int:
-        match = _SPACE.match(text, position)
-        assert match is not None
-        return match.end()
-
-    def expect(character: str, position: int) -> int:
-        position = after_space(position)
-        if text[position : position + 1] != character:
-            raise ValueError(f"expected {character!r} at byte {position}")
-        return after_space(position + 1)
-
-    position = expect("{", 3 if text.startswith("\u00ef\u00bb\u00bf") else 0)  # a byte order mark
-    while text[position : position + 1] != "}":
-        key, position = decode(text, position)
-        position = expect(":", position)
-        if text[position : position + 1] == "[":
-            position = after_space(position + 1)
-            while text[position : position + 1] != "]":
-                value, end = decode(text, position)
-                yield key, position, end, value
-                position = after_space(end)
-                position = expect(",", position) if text[position : position + 1] != "]" else position
-            position += 1
-        else:
-            _, position = decode(text, position)
-        position = after_space(position)
-        position = expect(",", position) if text[position : position + 1] != "}" else position
-
-
-def _as_utf8(text: str) -> Any:
-    return json.loads(text.encode("latin-1"))

@@ -109,6 +109,18 @@ class Backgrounds:
         """(M,) int64: the rows with at least one annotation that is not a crowd, ascending."""
         return np.flatnonzero(self._images.column("objects")[self._rows])
 
+    def objects(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of every annotation that is not a crowd: the row of its image, its id and its category's, each (M,)
+        int64; by row, then in the order of the annotation file."""
+        first = self._images.column("first_annotation")[self._rows]
+        counts = self._images.column("annotations")[self._rows]
+        rows = np.repeat(np.arange(len(self)), counts)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        numbers = first[rows] + within
+        kept = self._annotations.column("iscrowd")[numbers] == 0
+        ids, category_ids = (self._annotations.column(name)[numbers[kept]] for name in ("id", "category_id"))
+        return rows[kept], ids, category_ids
+
     def rejected_images(self) -> Iterator[tuple[str, str]]:
         """(id, reason) of each unusable image."""
         rejected = pc.equal(self._images.table["status"], "rejected")
@@ -157,6 +169,11 @@ class Backgrounds:
     def not_exhaustive_category_ids(self, row: int) -> tuple[int, ...] | None:
         """LVIS: present, but perhaps not every one annotated. None if the dataset is not LVIS's."""
         return self._category_ids("not_exhaustive_category_ids", row)
+
+    def checksum(self, row: int) -> str:
+        """`fingerprints.hash_bytes` of the file."""
+        digits: str = self._value("checksum", row)
+        return digits
 
     def load(self, row: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB, contiguous, upright.

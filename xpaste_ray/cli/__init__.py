@@ -5,7 +5,7 @@ import sys
 import typer
 
 # They register their commands.
-from xpaste_ray.cli import dataset, demo, inputs, models, pool, search, settings  # noqa: F401
+from xpaste_ray.cli import dataset, demo, inputs, models, pool, prompts, search, settings  # noqa: F401
 from xpaste_ray.cli.app import app
 from xpaste_ray.errors import ConfigError, RunError
 

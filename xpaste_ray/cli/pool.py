@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from xpaste_ray.cli.app import CacheOption, PresetOption, SetOption, pool_app
+from xpaste_ray.cli.categories import CategoriesOption, categories_given, check_categories
 
 
 @pool_app.command("build")
@@ -12,10 +13,7 @@ def pool_build(
     out: Annotated[
         str, typer.Option(help="The run: a folder, s3://... or gs://...; the same command continues it.")
     ],
-    categories: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="LVIS category names, one a line; the preset's if not given."),
-    ] = None,
+    categories: CategoriesOption = None,
     preset: PresetOption = "demo",
     resources: Annotated[
         Literal["preset", "auto"],
@@ -36,16 +34,14 @@ def pool_build(
     from xpaste_ray.config import PoolSettings, load
     from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
     from xpaste_ray.pipelines.places import check_absolute, places_of
-    from xpaste_ray.prompts import read_names
     from xpaste_ray.report import ConsoleProgress, print_pool_summary
 
     check_absolute("--out", out)
-    given: dict[str, object] = {}
-    if categories:
-        given["categories.names"] = read_names(categories)
+    given = categories_given(categories)
     if resources == "auto":
         given |= {f"resources.{stage}": "auto" for stage in ("source", "segment", "score")}
     settings = load(PoolSettings, preset, overrides or (), given)
+    check_categories(categories, settings.categories.vocabulary)
     for option, place in places_of(settings):
         check_absolute(option, place)
     options = BuildOptions(plan, retry_failed)

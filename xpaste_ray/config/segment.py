@@ -4,8 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from xpaste_ray.config.base import Dtype, Fraction, PositiveInt, Section
+from xpaste_ray.config.base import Dtype, Fraction, PositiveInt, Section, Template
 from xpaste_ray.config.sources import Name
+
+SidePx = Annotated[int, Field(ge=64, multiple_of=32)]  # the coarsest features of either network: 32 pixels
 
 
 class GrabCutMethod(Section):
@@ -23,7 +25,8 @@ class FullMethod(Section):
 
 
 class _Network(Section):
-    """`model`: a folder with safetensors, or hub:owner/name@revision. micro_batch: images at a time."""
+    """`model`: a folder with safetensors, or hub:owner/name@revision. micro_batch: images at a time on a
+    GPU; on CPU it is one."""
 
     model: str
     dtype: Dtype = "float32"
@@ -32,10 +35,11 @@ class _Network(Section):
 
 
 class SamMethod(_Network):
-    """segment-anything. prompt: `centre` point; `box`, the image less `box_margin` of each side;
+    """segment-anything. Of its masks for a prompt, the one that it thinks best. It computes in `dtype` on a
+    GPU, in float32 on processors. prompt: `centre` point; `box`, the image less `box_margin` of each side;
     `corners`, the background by points in the four corners, inverted (DiverGen); `auto`, a grid of
-    `points_per_side` squared points, every mask of at least `min_iou` predicted quality, and of
-    at least `min_stability`, overlaps above `max_overlap_iou` removed."""
+    `points_per_side` squared points, every mask of at least `min_iou` predicted quality, and of at least
+    `min_stability`, overlaps above `max_overlap_iou` removed, `max_masks` at most."""
 
     kind: Literal["sam"]
     prompt: Literal["centre", "box", "corners", "auto"] = "centre"
@@ -50,18 +54,26 @@ class SamMethod(_Network):
 class ClipSegMethod(_Network):
     """CLIPSeg, told `template` with the category's name. matting: refine by closed-form matting in the
     trimap's unknown part, (background below, foreground from) of 255; else the upsampled probabilities.
-    renormalise: stretch each mask to [0, 1], as the paper's code does, so that something is always found.
-    Source: X-Paste, stage B."""
+    renormalise: stretch each mask to [0, 1], as the paper's code does, so that something is always found
+    (but in a constant mask). Source: X-Paste, stage B."""
 
     kind: Literal["clipseg"]
-    template: str = "a photo of {name}"
+    template: Template = "a photo of {name}"
     matting: bool = True
     trimap: tuple[Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]] = (85, 170)
     renormalise: bool = True
 
+    @field_validator("trimap")
+    @classmethod
+    def _in_order(cls, trimap: tuple[int, int]) -> tuple[int, int]:
+        if trimap[0] > trimap[1]:
+            raise ValueError("must be [background below, foreground from], the smaller first")
+        return trimap
+
 
 class SaliencyMethod(Section):
-    """U2-Net or IS-Net through rembg. `model`: its ONNX file. Needs `pip install xpaste-ray[saliency]`."""
+    """U2-Net or IS-Net through rembg. `model`: its ONNX file. renormalise: stretch each mask to [0, 1].
+    Needs `pip install xpaste-ray[saliency]`. Computed on CPU."""
 
     kind: Literal["saliency"]
     model: str
@@ -72,17 +84,20 @@ class SaliencyMethod(Section):
 
 class MaskRcnnMethod(_Network):
     """torchvision's Mask R-CNN, for categories that its vocabulary names. `model`: a folder with safetensors
-    and categories.json, the names by label."""
+    and categories.json, the names by label. side_px: the image's longer side for the network."""
 
     kind: Literal["mask-rcnn"]
+    side_px: SidePx = 800
     min_score: Fraction = 0.5
     max_masks: PositiveInt = 10
 
 
 class Mask2FormerMethod(_Network):
-    """Mask2Former of transformers, for categories that its vocabulary names."""
+    """Mask2Former of transformers, for categories that its vocabulary names. side_px: the image's longer side
+    for the network."""
 
     kind: Literal["mask2former"]
+    side_px: SidePx = 800
     min_score: Fraction = 0.5
     max_masks: PositiveInt = 10
 

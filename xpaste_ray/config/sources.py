@@ -64,8 +64,9 @@ class _FoundSource(_Source):
 
 
 class FolderSource(_FoundSource):
-    """`path`: a folder with a folder of images for each category, or an index file (CSV, JSONL or Parquet)
-    with the columns path and category; its relative paths are relative to it."""
+    """`path`: a folder with a folder of images (.jpg, .png, .webp) for each category, called by its name or
+    id, or an index file (CSV, JSONL or Parquet) with the columns path and category, perhaps licence and page;
+    its relative paths are relative to it."""
 
     kind: Literal["folder"]
     path: str
@@ -116,8 +117,8 @@ class SearchSource(FetchedSource):
 
 
 class WebDatasetSource(_FoundSource):
-    """`path`: tar files, or a folder of them, as img2dataset writes; their JSON holds the category under
-    `category_key`."""
+    """`path`: a folder of tar files as img2dataset writes them, or one of them. The JSON beside an image
+    holds its category under `category_key` (img2dataset keeps columns so: save_additional_columns)."""
 
     kind: Literal["webdataset"]
     path: str
@@ -125,22 +126,26 @@ class WebDatasetSource(_FoundSource):
 
 
 class CandidatesSource(_FoundSource):
-    """The stored images of an earlier `run`: for another segmenter or score, without making them again."""
+    """The stored images of an earlier `run`: for another segmenter or score, without making them again. They
+    are those that the run has now: finish it first."""
 
     kind: Literal["candidates"]
     run: str
 
 
 class CutoutsSource(_FoundSource):
-    """RGBA images, as `folder`: each is an instance already, and is not segmented."""
+    """Images with transparency (.png, .webp), as `folder`: each is an instance already, and is not
+    segmented."""
 
     kind: Literal["cutouts"]
     path: str
 
 
 class AnnotatedSource(_FoundSource):
-    """Objects of a COCO or LVIS annotation file, or of a VOC folder, cut out by their masks. `margin`: of
-    what is around an object, as a part of its box's longer side."""
+    """Objects of a COCO or LVIS annotation file, or of a VOC folder, cut out by their masks; crowds are left
+    out. `annotations`: the file, a dataset's folder, or the folder with SegmentationObject in it. `images`:
+    where the images are, if not in the usual places. `margin`: of what is around an object, on each side, as
+    a part of its box's longer side."""
 
     kind: Literal["annotated"]
     annotations: str

@@ -3,10 +3,32 @@
 Source: Rother, Kolmogorov, Blake 2004; cv2.grabCut.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
+from xpaste_ray.config.segment import GrabCutMethod
+from xpaste_ray.models.segmenters import Shown, SoftMask
+from xpaste_ray.rng import int_seed_for
+
 _MIXTURE_SIZE = 65  # doubles in each of GrabCut's colour models, fixed by OpenCV
+
+
+class GrabCutSegmenter:
+    """One mask an image, see `grabcut_mask`; what OpenCV draws at random is keyed by the candidate."""
+
+    micro_batch = 1
+
+    def __init__(self, settings: GrabCutMethod) -> None:
+        self._settings = settings
+
+    def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:
+        return [[SoftMask(self._segment(one).astype(np.float32) / 255)] for one in shown]
+
+    def _segment(self, one: Shown) -> np.ndarray:
+        seed = int_seed_for(0, "grabcut", one.candidate_id, bits=31)
+        return grabcut_mask(one.image, self._settings.border_px, self._settings.iterations, seed)
 
 
 def grabcut_mask(image: np.ndarray, border_px: int, iterations: int, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What every segmenter is: images and category names in, soft masks out."""
+"""What every segmenter is: images and category names in, soft masks out. And which class each kind is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,22 @@ from typing import Protocol
 
 import numpy as np
 
+from xpaste_ray.config.segment import (
+    AnyMethod,
+    ClipSegMethod,
+    FullMethod,
+    GrabCutMethod,
+    Mask2FormerMethod,
+    MaskRcnnMethod,
+    SaliencyMethod,
+    SamMethod,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An image to segment. image: (H, W, 3) uint8 RGB. candidate_id: keys whatever a method draws at random.
-    category: as the vocabulary names it."""
+    """An image to segment. image: (H, W, 3) uint8 RGB, may be read-only. candidate_id: keys whatever a method
+    draws at random. category: as the vocabulary names it."""
 
     candidate_id: str
     category: str
@@ -33,7 +44,45 @@ class Segmenter(Protocol):
     def micro_batch(self) -> int: ...
 
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:
-        """Any number of masks for each image, sizes may differ. Raises ConfigError for what no image can
-        help, RowError with a reason for an image that cannot be segmented (in a batch: any exception, and
-        the images are tried one by one)."""
+        """Any number of masks for each image, sizes may differ.
+
+        Raises ConfigError for what no image can help, RowError with a reason for an image that cannot be
+        segmented (in a batch: any exception, and the images are tried one by one).
+        """
         ...
+
+
+def build_segmenter(settings: AnyMethod, device: str = "cpu") -> Segmenter:
+    """Load what `settings` names. Imported here, so that a run loads no library that it does not use.
+
+    Raises ConfigError.
+    """
+    match settings:
+        case GrabCutMethod():
+            from xpaste_ray.models.grabcut import GrabCutSegmenter
+
+            return GrabCutSegmenter(settings)
+        case FullMethod():
+            from xpaste_ray.models.full import FullSegmenter
+
+            return FullSegmenter()
+        case SamMethod():
+            from xpaste_ray.models.sam import SamSegmenter
+
+            return SamSegmenter(settings, device)
+        case ClipSegMethod():
+            from xpaste_ray.models.clipseg import ClipSegSegmenter
+
+            return ClipSegSegmenter(settings, device)
+        case SaliencyMethod():
+            from xpaste_ray.models.saliency import SaliencySegmenter
+
+            return SaliencySegmenter(settings)
+        case MaskRcnnMethod():
+            from xpaste_ray.models.mask_rcnn import MaskRcnnSegmenter
+
+            return MaskRcnnSegmenter(settings, device)
+        case Mask2FormerMethod():
+            from xpaste_ray.models.mask2former import Mask2FormerSegmenter
+
+            return Mask2FormerSegmenter(settings, device)

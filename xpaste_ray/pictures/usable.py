@@ -4,9 +4,12 @@ import cv2
 import numpy as np
 
 from xpaste_ray.errors import RowError
-from xpaste_ray.pictures.decode import check, decode
+from xpaste_ray.masks import spread_edge_colour, tight_box_xywh
+from xpaste_ray.pictures.decode import check, decode, decode_rgba
 
 _BLACK_BELOW = 8  # grey levels: nothing in the image is brighter
+_MIN_OBJECT_PX = 2
+OPAQUE = 255
 _CONSTANT_BELOW = 2  # grey levels between the darkest and the brightest value
 
 
@@ -23,6 +26,36 @@ def read_picture(data: bytes, max_side_px: int, min_side_px: int = 1) -> np.ndar
     if (reason := defect(image)) is not None:
         raise RowError(reason)
     return image
+
+
+def read_cutout(data: bytes, max_side_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Colours and soft mask of a PNG or WebP file with transparency, its longer side at most `max_side_px`:
+    (H, W, 3) uint8 RGB and (H, W) uint8.
+
+    Colours under the mask's edge are those of the object, so that nothing hidden shows when it is resized.
+    RowError with the reasons of `decode_rgba` and `mask_defect`.
+    """
+    rgba = decode_rgba(data)
+    alpha = np.ascontiguousarray(rgba[..., 3])
+    if int(alpha.min()) == OPAQUE:
+        raise RowError("opaque_image")
+    rgb = spread_edge_colour(rgba[..., :3], alpha) if alpha.any() else rgba[..., :3]
+    image, mask = within(rgb, max_side_px), within(alpha, max_side_px)
+    if (reason := mask_defect(image, mask)) is not None:
+        raise RowError(reason)
+    return image, mask
+
+
+def mask_defect(image: np.ndarray, mask: np.ndarray) -> str | None:
+    """Why an object shows nothing, if so: "empty_mask" or "tiny_mask" (it takes 2 px in both directions to
+    make a cut-out), or `defect`'s reason. mask: (H, W) uint8; above 128 is object."""
+    inside = mask > 128
+    box = tight_box_xywh(inside)
+    if box is None:
+        return "empty_mask"
+    if min(box[2:]) < _MIN_OBJECT_PX:
+        return "tiny_mask"
+    return defect(image[inside])
 
 
 def within(image: np.ndarray, max_side_px: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from xpaste_ray.config import PoolSettings
 from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_record
+from xpaste_ray.pipelines.opening import notes_on
 from xpaste_ray.pipelines.pool import Order, PoolJob, StageCode
 from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
 from xpaste_ray.runs import RunDir, check_steps, open_run, read_json, remove_leftovers
@@ -60,6 +61,8 @@ def _open_job(
     settings: PoolSettings, run: RunDir, progress: Progress, options: BuildOptions, may_search: bool = True
 ) -> PoolJob:
     inputs = resolve_inputs(settings, run, progress, may_search)
+    for note in notes_on(settings, inputs.sources):
+        progress.say(note)
     steps = plan_steps(inputs)
     check_steps(run, {name: steps[name].settings for name in _made_steps(run)})
     return PoolJob(

@@ -3,21 +3,43 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from xpaste_ray.categories import Category, did_you_mean
-from xpaste_ray.config import AnySource, DiffusionSource, PoolSettings, SearchSource, WebSource
+import pyarrow as pa
+
+from xpaste_ray.backgrounds import Backgrounds, resolve_source
+from xpaste_ray.categories import Category, did_you_mean, load_vocabulary, pick_categories
+from xpaste_ray.config import (
+    AnnotatedSource,
+    AnySource,
+    CandidatesSource,
+    CutoutsSource,
+    DiffusionSource,
+    FolderSource,
+    PoolSettings,
+    SearchSource,
+    WebDatasetSource,
+    WebSource,
+)
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.models.folders import DIFFUSERS_FILE, model_folder, model_name
+from xpaste_ray.pipelines.backgrounds import index_backgrounds
+from xpaste_ray.pipelines.resources import cpus_booked
 from xpaste_ray.prompts import Texts
 from xpaste_ray.runs import RunDir
+from xpaste_ray.sources.annotated import Objects
 from xpaste_ray.sources.base import Source
+from xpaste_ray.sources.candidates import Candidates
 from xpaste_ray.sources.diffusion import GeneratedImages
 from xpaste_ray.sources.engines import open_engine
+from xpaste_ray.sources.folder import CUTOUTS, Folder
+from xpaste_ray.sources.found import FoundImages, some_of
 from xpaste_ray.sources.search import Searches
 from xpaste_ray.sources.url_list import ListedUrls, Unsearched, read_url_list
+from xpaste_ray.sources.voc import is_voc, open_voc
+from xpaste_ray.sources.webdataset import Tars
 from xpaste_ray.sources.work_list import serving
 from xpaste_ray.storage import locate
 
@@ -43,6 +65,33 @@ def open_sources(
     }
 
 
+def chosen_categories(settings: PoolSettings) -> tuple[Category, ...]:
+    """Those that the settings name. `all` is what the embedded generator can draw, where that is one of the
+    sources. ConfigError."""
+    told = settings.categories
+    vocabulary = load_vocabulary(told.vocabulary)
+    names: Sequence[str]
+    if told.names != "all":
+        names = told.names
+    elif told.vocabulary == "lvis" and any(
+        isinstance(one, DiffusionSource) and one.model == "embedded:diffusion"
+        for one in settings.sources.values()
+    ):
+        names = DIFFUSION_CATEGORIES
+    else:
+        names = [category.name for category in vocabulary]
+    return pick_categories(vocabulary, names)
+
+
+def notes_on(settings: PoolSettings, sources: Mapping[str, Source]) -> list[str]:
+    """What a person should know of the sources before the work begins, a line each."""
+    notes = [note for source in sources.values() for note in source.notes]
+    unused = Texts(settings.prompts).unused(load_vocabulary(settings.categories.vocabulary))
+    if unused:
+        notes.append(f"prompts.file: not in the vocabulary, so left out: {some_of(unused)}")
+    return notes
+
+
 @dataclass(frozen=True, slots=True)
 class _Searching:
     """Where searches are kept, who hears of them, and whether there may be new ones."""
@@ -50,10 +99,6 @@ class _Searching:
     run: RunDir | None
     progress: "Progress | None"
     allowed: bool
-
-    def say(self, lines: Sequence[str]) -> None:
-        for line in lines if self.progress else ():
-            self.progress.say(line)
 
 
 def _open(
@@ -68,11 +113,87 @@ def _open(
     match source:
         case DiffusionSource():
             return _open_diffusion(name, source, settings, texts, categories, told)
+        case FolderSource() | WebDatasetSource() | CandidatesSource() | CutoutsSource() | AnnotatedSource():
+            return _open_found(name, source, settings, categories, told)
         case WebSource():
-            return _open_list(name, source, categories, told, searching)
+            return _open_list(name, source, settings, categories, told)
         case SearchSource():
             return _open_search(name, source, settings, categories, told, searching)
     raise ConfigError(f"sources.{name}: {source.kind} is not there yet")
+
+
+class _Listed(Protocol):
+    """What is known of images that exist already, once their source was listed.
+
+    contents: a fingerprint that is the same wherever the source lies. notes: what was left out.
+    """
+
+    listing: pa.Table
+    contents: str
+    notes: list[str]
+
+
+_PLACES = {"path", "run", "annotations", "images"}  # options that say where a source lies
+
+
+def _open_found(
+    name: str,
+    source: FolderSource | WebDatasetSource | CandidatesSource | CutoutsSource | AnnotatedSource,
+    settings: PoolSettings,
+    categories: Sequence[Category],
+    told: Mapping[str, Any],
+) -> Source:
+    listed, place = _list(name, source, settings)
+    recipe = {option: value for option, value in told.items() if option not in _PLACES}
+    served = _served(name, settings, categories)
+    return FoundImages(
+        name,
+        source.unit_size,
+        listed.listing,
+        place,
+        load_vocabulary(settings.categories.vocabulary),
+        served,
+        {**recipe, "contents": listed.contents},
+        listed.notes,
+    )
+
+
+def _list(
+    name: str,
+    source: FolderSource | WebDatasetSource | CandidatesSource | CutoutsSource | AnnotatedSource,
+    settings: PoolSettings,
+) -> tuple[_Listed, Any]:
+    """What a source has, and where `stages.read` finds it."""
+    listed: Folder | Tars | Candidates
+    match source:
+        case FolderSource():
+            listed = Folder(locate(source.path), f"sources.{name}.path")
+        case CutoutsSource():
+            listed = Folder(locate(source.path), f"sources.{name}.path", CUTOUTS)
+        case WebDatasetSource():
+            listed = Tars(locate(source.path), f"sources.{name}.path", source.category_key)
+        case CandidatesSource():
+            listed = Candidates(locate(source.run), f"sources.{name}.run")
+        case AnnotatedSource():
+            images = _open_annotated(name, source, settings)
+            return Objects(images), images
+    return listed, listed.root
+
+
+def _open_annotated(name: str, source: AnnotatedSource, settings: PoolSettings) -> Backgrounds:
+    """The index of a dataset's images, made if there is none yet."""
+    option, place = f"sources.{name}.annotations", locate(source.annotations)
+    resources = settings.resources
+    try:
+        found = (
+            open_voc(place, option) if is_voc(place) else resolve_source(source.annotations, source.images)
+        )
+        if found.annotation_file() is None:
+            raise ConfigError("is neither a COCO or LVIS file nor a VOC folder with SegmentationObject")
+        return index_backgrounds(found, workers=resources.fetch.actors, ray_cpus=cpus_booked(resources))
+    except ConfigError as error:
+        text = str(error).removeprefix(f"{option}: ").removeprefix("backgrounds: ")
+        raise ConfigError(f"{option}: {text.replace('--images DIR', f'sources.{name}.images')}") from None
 
 
 def _open_diffusion(
@@ -104,15 +225,14 @@ def _check_embedded(name: str, source: DiffusionSource, categories: Sequence[Cat
 def _open_list(
     name: str,
     source: WebSource,
+    settings: PoolSettings,
     categories: Sequence[Category],
     told: Mapping[str, Any],
-    searching: _Searching,
 ) -> Source:
-    served = _served(source, categories)
+    served = _served(name, settings, categories)
     urls, content_hash = read_url_list(locate(source.list), f"sources.{name}.list", served)
-    searching.say(urls.notes(name, served))
     recipe = {key: value for key, value in told.items() if key not in source.patience}
-    return ListedUrls(name, source.unit_size, urls, {**recipe, "list": content_hash})
+    return ListedUrls(name, source.unit_size, urls, {**recipe, "list": content_hash}, served)
 
 
 def _open_search(
@@ -124,7 +244,7 @@ def _open_search(
     searching: _Searching,
 ) -> Source:
     """Its recipe has no list: that grows when more images are asked for, and a URL keeps its place."""
-    served = _served(source, categories)
+    served = _served(name, settings, categories)
     recipe = {key: value for key, value in told.items() if key not in source.patience}
     wanted = {category: _turns_at_most(name, category, settings) for category in served}
     run, progress = searching.run, searching.progress
@@ -137,22 +257,18 @@ def _open_search(
     searches = Searches(run.searches / f"{name}.parquet", fingerprint(what))
     missing = searches.missing(wanted)
     if missing and not searching.allowed:
-        searching.say([f"sources.{name}: {len(missing)} categories are not searched yet"])
-        return Unsearched(name, source.unit_size, recipe)
+        return Unsearched(name, source.unit_size, recipe, len(missing))
     if missing:
         engine = open_engine(source.engine, source.address, source.licences, source.contact)
         stage = f"search {name}"
         if progress:
             progress.begin({stage: len(wanted)}, "categories")
         searches.search(engine, wanted, lambda done: progress and progress.advance(stage, done))
-    urls = searches.urls(served)
-    searching.say(urls.notes(name, served))
-    return ListedUrls(name, source.unit_size, urls, recipe)
+    return ListedUrls(name, source.unit_size, searches.urls(served), recipe, served)
 
 
-def _served(source: AnySource, categories: Sequence[Category]) -> list[Category]:
-    frequencies = source.frequencies
-    return [one for one in categories if frequencies is None or one.frequency in frequencies]
+def _served(name: str, settings: PoolSettings, categories: Sequence[Category]) -> list[Category]:
+    return [category for category in categories if name in serving(category, settings.sources)]
 
 
 def _turns_at_most(name: str, category: Category, settings: PoolSettings) -> int:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xpaste_ray.config import DiffusionSource, SearchSource, StageResources, WebSource
+from xpaste_ray.config import (
+    AnnotatedSource,
+    CandidatesSource,
+    CutoutsSource,
+    DiffusionSource,
+    FolderSource,
+    SearchSource,
+    StageResources,
+    WebDatasetSource,
+    WebSource,
+)
 from xpaste_ray.errors import ConfigError, RunError, SchemaError
 from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pipelines.adapter import Opener, StageActor
@@ -53,6 +63,7 @@ from xpaste_ray.runs import (
     write_parquet,
 )
 from xpaste_ray.selection import select
+from xpaste_ray.sources.found import FoundImages
 from xpaste_ray.storage import Location
 
 if TYPE_CHECKING:
@@ -112,6 +123,12 @@ def _source_code(inputs: Inputs, name: str, device: str, run: RunDir) -> StageCo
             model, negative = inputs.sources[name].recipe["model"], inputs.settings.prompts.negative
             kwargs = {"settings": settings, "model_name": model, "device": device, "negative": negative}
             return StageCode("xpaste_ray.stages.generate:GenerateStage", kwargs)
+        case FolderSource() | WebDatasetSource() | CandidatesSource() | CutoutsSource() | AnnotatedSource():
+            opened = inputs.sources[name]
+            assert isinstance(opened, FoundImages)
+            return StageCode(
+                "xpaste_ray.stages.read:ReadStage", {"settings": settings, "place": opened.place}
+            )
         case WebSource() | SearchSource():
             from xpaste_ray.pipelines.host_pace import RemotePace
 

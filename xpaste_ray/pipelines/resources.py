@@ -9,6 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xpaste_ray.config import AnySource, DiffusionSource, PoolSettings, ResourceSettings, StageResources
+from xpaste_ray.config.segment import (
+    AnyMethod,
+    ClipSegMethod,
+    FullMethod,
+    GrabCutMethod,
+    Mask2FormerMethod,
+    MaskRcnnMethod,
+    SaliencyMethod,
+    SamMethod,
+)
 from xpaste_ray.errors import ConfigError
 
 MODEL_STAGES = ("source", "segment", "score")
@@ -25,6 +35,11 @@ _CPU_TFLOPS = 0.05  # that one core does
 _EMBEDDED_STEP_S, _EMBEDDED_CLIP_S = 0.011, 0.012
 _READ_S = 0.03  # decode a photograph, and reduce it
 _GRABCUT_S = {True: 0.011, False: 0.7}  # at the embedded model's 64 px, and at 512
+_FULL_S = 0.001
+_SAM_TFLOP, _SAM_PROMPT_TFLOP = 0.972, 0.0036  # ViT-B: the encoder, and one prompt in the decoder
+_CLIPSEG_TFLOP, _MATTING_S = 0.1, 3.0  # ViT-B/16 at 352 px; the closed form at 512 px, always on a core
+_MASK_RCNN_TFLOP, _MASK2FORMER_TFLOP = 0.27, 0.6  # ResNet-50 with FPN; Swin-S
+_SALIENCY_TFLOP = 0.075  # U2-Net at 320 px, always on a core
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +98,7 @@ def stage_costs(settings: PoolSettings, source: AnySource | None) -> dict[str, C
     score = settings.score.model
     return {
         "source": _source_cost(source),
-        "segment": Cost(_GRABCUT_S[embedded]),
+        "segment": _segment_cost(settings.segment.methods.values(), embedded),
         "score": Cost(_EMBEDDED_CLIP_S) if score == "embedded:clip" else _model_cost(_CLIP_TFLOP),
     }
 
@@ -97,8 +112,38 @@ def _source_cost(source: AnySource | None) -> Cost:
     return _model_cost(steps * 2 * _UNET_TFLOP + _VAE_TFLOP)
 
 
-def _model_cost(tflop: float) -> Cost:
-    return Cost(tflop / _CPU_TFLOPS, tflop / _GPU_TFLOPS)
+def _segment_cost(methods: Iterable[AnyMethod], embedded: bool) -> Cost:
+    """Of all methods, one after the other. On a GPU if any of them can use one: the others wait for a core of
+    that actor then."""
+    costs = [_method_cost(method, embedded) for method in methods]
+    cpu_s = sum(cost.cpu_s for cost in costs)
+    if all(cost.gpu_s is None for cost in costs):
+        return Cost(cpu_s)
+    return Cost(cpu_s, sum(cost.cpu_s if cost.gpu_s is None else cost.gpu_s for cost in costs))
+
+
+def _method_cost(method: AnyMethod, embedded: bool) -> Cost:
+    match method:
+        case GrabCutMethod():
+            return Cost(_GRABCUT_S[embedded])
+        case FullMethod():
+            return Cost(_FULL_S)
+        case SamMethod():
+            prompts = method.points_per_side**2 if method.prompt == "auto" else 1
+            return _model_cost(_SAM_TFLOP + prompts * _SAM_PROMPT_TFLOP)
+        case ClipSegMethod():
+            return _model_cost(_CLIPSEG_TFLOP, _MATTING_S if method.matting else 0.0)
+        case SaliencyMethod():
+            return Cost(_SALIENCY_TFLOP / _CPU_TFLOPS)
+        case MaskRcnnMethod():
+            return _model_cost(_MASK_RCNN_TFLOP)
+        case Mask2FormerMethod():
+            return _model_cost(_MASK2FORMER_TFLOP)
+
+
+def _model_cost(tflop: float, core_s: float = 0.0) -> Cost:
+    """core_s: what a core does in any case."""
+    return Cost(tflop / _CPU_TFLOPS + core_s, tflop / _GPU_TFLOPS + core_s)
 
 
 def plan_pass(

@@ -4,25 +4,18 @@ Each step's fingerprint covers its own recipe and the fingerprint of the step be
 same need not be made again, what differs can be named.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xpaste_ray.backgrounds import Backgrounds, resolve_source
-from xpaste_ray.categories import Category, load_vocabulary, pick_categories
+from xpaste_ray.categories import Category
 from xpaste_ray.compose.size_table import size_table_id
-from xpaste_ray.config import (
-    CategorySettings,
-    ComposeSettings,
-    DatasetSettings,
-    DiffusionSource,
-    PoolSettings,
-)
-from xpaste_ray.embedded import DIFFUSION_CATEGORIES
+from xpaste_ray.config import ComposeSettings, DatasetSettings, PoolSettings
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder, model_name
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
-from xpaste_ray.pipelines.opening import open_sources
+from xpaste_ray.pipelines.opening import chosen_categories, open_sources
 from xpaste_ray.pipelines.resources import cpus_booked
 from xpaste_ray.runs import RunDir
 from xpaste_ray.sources.base import Source
@@ -66,30 +59,13 @@ def resolve_inputs(
     and are taken to find enough.
     """
     score = model_folder(settings.score.model, "score.model", OPEN_CLIP_FILE)
-    categories = _categories(settings)
+    categories = chosen_categories(settings)
     return Inputs(
         settings,
         categories,
         open_sources(settings, categories, run, progress, may_search),
         model_name(settings.score.model, score),
     )
-
-
-def _categories(settings: PoolSettings) -> tuple[Category, ...]:
-    """`all` is what the embedded generator can draw, where that is one of the sources."""
-    told: CategorySettings = settings.categories
-    vocabulary = load_vocabulary(told.vocabulary)
-    names: Sequence[str]
-    if told.names != "all":
-        names = told.names
-    elif told.vocabulary == "lvis" and any(
-        isinstance(one, DiffusionSource) and one.model == "embedded:diffusion"
-        for one in settings.sources.values()
-    ):
-        names = DIFFUSION_CATEGORIES
-    else:
-        names = [category.name for category in vocabulary]
-    return pick_categories(vocabulary, names)
 
 
 def open_backgrounds(settings: DatasetSettings) -> Backgrounds:

@@ -1,6 +1,6 @@
 """What a source is to the work list."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from xpaste_ray.categories import Category
@@ -11,7 +11,8 @@ class Source(Protocol):
     """A named source, opened and checked.
 
     recipe: everything that can change one of its images, as JSON, without paths: what is read is known by
-    its contents. unit_size: prompts of it in a unit.
+    its contents. unit_size: prompts of it in a unit. notes: what a person should know of it before the work
+    begins, a line each.
     """
 
     @property
@@ -22,6 +23,9 @@ class Source(Protocol):
 
     @property
     def recipe(self) -> Mapping[str, Any]: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def prompt(self, category: Category, index: int, number: int) -> Prompt | None:
         """Image `index` of the category, the `number`-th that this source is asked for; None if it has no

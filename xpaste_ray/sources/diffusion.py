@@ -16,6 +16,7 @@ class GeneratedImages:
     def __init__(self, name: str, unit_size: int, texts: Texts, seed: int, recipe: Mapping[str, Any]) -> None:
         self.name, self.unit_size = name, unit_size
         self.recipe = {**recipe, "seed": seed, "prompts": texts.recipe}
+        self.notes: list[str] = []
         self._texts, self._seed, self._id = texts, seed, fingerprint(self.recipe)[:8]
 
     def prompt(self, category: Category, index: int, number: int) -> Prompt:

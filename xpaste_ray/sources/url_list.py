@@ -80,8 +80,17 @@ class UrlList:
 class ListedUrls:
     """As many images of a category as the list has URLs of it."""
 
-    def __init__(self, name: str, unit_size: int, urls: UrlList, recipe: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        unit_size: int,
+        urls: UrlList,
+        recipe: Mapping[str, Any],
+        served: Sequence[Category] = (),
+    ) -> None:
+        """served: the categories that it may be asked for."""
         self.name, self.unit_size, self.recipe = name, unit_size, dict(recipe)
+        self.notes = urls.notes(name, served)
         self._urls, self._id = urls, fingerprint(self.recipe)
 
     def prompt(self, category: Category, index: int, number: int) -> Prompt | None:
@@ -107,8 +116,10 @@ class Unsearched:
     """Stands for a search that was not made yet, where one only wants to know how much work there will be:
     it is taken to find enough."""
 
-    def __init__(self, name: str, unit_size: int, recipe: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, unit_size: int, recipe: Mapping[str, Any], categories: int) -> None:
+        """categories: how many are not searched yet."""
         self.name, self.unit_size, self.recipe = name, unit_size, dict(recipe)
+        self.notes = [f"sources.{name}: {categories} categories are not searched yet"]
 
     def prompt(self, category: Category, index: int, number: int) -> Prompt:
         return Prompt(f"{category.id}-{index}", category.id, category.name, index, self.name)

@@ -1,6 +1,7 @@
 """From categories and sources to units: the work list of a run."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 
 from xpaste_ray.categories import Category
 from xpaste_ray.config import AnySource
@@ -20,11 +21,11 @@ def plan_units(
     A unit holds prompts of one source and never crosses a round, so asking for more images a category later
     only adds units. A source that has no more images of a category leaves its turns out.
     """
-    turns = {category.id: _Turns(serving(category, settings)) for category in categories}
+    turns = _turns_by_category(categories, settings)
     for index in range(per_category):
         by_source: dict[str, list[Prompt]] = {name: [] for name in settings}
         for category in categories:
-            name, number = turns[category.id].next()
+            name, number = turns[category.id].at(index)
             prompt = sources[name].prompt(category, index, number)
             if prompt is not None:
                 by_source[name].append(prompt)
@@ -34,6 +35,18 @@ def plan_units(
             for start in range(0, len(prompts), size):
                 yield Unit(index, unit, tuple(prompts[start : start + size]))
                 unit += 1
+
+
+def _turns_by_category(
+    categories: Sequence[Category], settings: Mapping[str, AnySource]
+) -> dict[int, "_Turns"]:
+    """By category id. Categories that the same sources serve have the same turns."""
+    known: dict[tuple[str, ...], _Turns] = {}
+    turns = {}
+    for category in categories:
+        weights = serving(category, settings)
+        turns[category.id] = known.setdefault(tuple(weights), _Turns(weights))
+    return turns
 
 
 def serving(category: Category, settings: Mapping[str, AnySource]) -> dict[str, float]:
@@ -57,14 +70,30 @@ def serving(category: Category, settings: Mapping[str, AnySource]) -> dict[str, 
 
 
 class _Turns:
-    """Sources in turn by their weights: after any number of turns, each has had its share within one."""
+    """Sources in turn by their weights: after any number of turns, each has had its share within one.
+
+    That is the quota method of Balinski and Young (1975), which apportions seats so: of the sources that
+    a further turn does not bring above their share rounded up, the one whose turns are worth most.
+    """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
-        self._weights, self._taken = weights, dict.fromkeys(weights, 0)
+        # As written: 0.1 is a tenth, and shares are compared exactly.
+        self._weights = {name: Fraction(str(weight)) for name, weight in weights.items()}
+        self._total = sum(self._weights.values())
+        self._taken = dict.fromkeys(weights, 0)
+        self._turns: list[tuple[str, int]] = []
 
-    def next(self) -> tuple[str, int]:
-        """Whose turn it is, and which of its own it is. Of equals the first in the settings."""
-        name = min(self._weights, key=lambda name: (self._taken[name] + 1) / self._weights[name])
-        number = self._taken[name]
+    def at(self, index: int) -> tuple[str, int]:
+        """Whose turn it is, and which of its own. Of equals the first in the settings."""
+        while len(self._turns) <= index:
+            self._turns.append(self._next())
+        return self._turns[index]
+
+    def _next(self) -> tuple[str, int]:
+        turns = len(self._turns) + 1
+        eligible = [
+            name for name, weight in self._weights.items() if self._taken[name] * self._total < weight * turns
+        ]
+        name = min(eligible, key=lambda name: (self._taken[name] + 1) / self._weights[name])
         self._taken[name] += 1
-        return name, number
+        return name, self._taken[name] - 1

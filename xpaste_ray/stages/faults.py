@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from xpaste_ray.errors import ConfigError, DeviceLost
+from xpaste_ray.errors import ConfigError, DeviceLost, RowError
 from xpaste_ray.models.cuda import is_out_of_memory, is_sticky
 
 
@@ -15,7 +15,7 @@ class Failure:
 
 
 def failure_of(error: Exception, reason: str) -> Failure:
-    """What `error` means for the one row that met it; `reason` is the stage's own, if nothing is known.
+    """What `error` means for the one row that met it: a RowError's reason, or the stage's own, `reason`.
 
     Raises DeviceLost if the GPU is gone, and ConfigError as it came: those are no row's fault.
     """
@@ -25,4 +25,6 @@ def failure_of(error: Exception, reason: str) -> Failure:
         raise DeviceLost(f"the GPU cannot be used any more by this process: {error}") from error
     if is_out_of_memory(error):
         return Failure("out_of_memory", transient=True)
+    if isinstance(error, RowError):
+        return Failure(error.reason)
     return Failure(reason)

@@ -1,51 +1,126 @@
-"""Segment stage: a mask proposal for every usable image."""
+"""Segment stage: mask proposals for every usable image, by each of the methods."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from xpaste_ray.config import SegmentSettings
-from xpaste_ray.models.grabcut import grabcut_mask
+from xpaste_ray.config.segment import AnyMethod
+from xpaste_ray.errors import RowError
+from xpaste_ray.masks import tight_box_xywh
+from xpaste_ray.models.segmenters import Segmenter, Shown, SoftMask, build_segmenter
+from xpaste_ray.overlaps import overlaps_of
 from xpaste_ray.records import Candidate, Proposal
-from xpaste_ray.rng import int_seed_for
-from xpaste_ray.stages.faults import failure_of
+from xpaste_ray.stages.batches import Outcome, ShapedBatches
 
 _LOG = logging.getLogger(__name__)
 
+_BACKGROUND_UP_TO = 128  # of 255 (X-Paste, clean_pool)
+
 
 class SegmentStage:
-    """Adds the proposals of one method. A failure rejects the proposal, not the candidate's others."""
+    """Adds the proposals of every method, and how they overlap; a candidate that has some already (its source
+    knew the objects) stays as it is.
+
+    Where a method fails on a candidate, or finds nothing there, it leaves one rejected proposal, and the
+    other methods' stay. Methods run, and their proposals stand, in the order of their names: the order in
+    the settings is not part of a recipe.
+    """
 
     def __init__(self, settings: SegmentSettings, device: str = "cpu") -> None:
-        ((self._name, self._settings),) = settings.methods.items()
+        self._methods = [_Method(name, told, device) for name, told in sorted(settings.methods.items())]
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        return [self._with_proposal(c) if c.status == "ok" else c for c in candidates]
-
-    def _with_proposal(self, candidate: Candidate) -> Candidate:
-        method = self._name
-        try:
-            return _with(candidate, _measured(method, self._segment(candidate)))
-        except Exception as error:
-            _LOG.exception("segmenting %s with %s failed", candidate.prompt.candidate_id, method)
-            failure = failure_of(error, "segmentation_failed")
-        rejected = Proposal(method, 0, None, status="rejected", reason=failure.reason)
-        return replace(_with(candidate, rejected), transient=candidate.transient or failure.transient)
-
-    def _segment(self, candidate: Candidate) -> np.ndarray:
-        seed = int_seed_for(0, "grabcut", candidate.prompt.candidate_id, bits=31)
-        settings = self._settings
-        return grabcut_mask(candidate.image, settings.border_px, settings.iterations, seed)
+        done = list(candidates)
+        places = [i for i, one in enumerate(candidates) if one.status == "ok" and not one.proposals]
+        shown = [_shown(candidates[i]) for i in places]
+        for method in self._methods:
+            for i, outcome in zip(places, method(shown), strict=True):
+                done[i] = _with(done[i], method.name, outcome)
+        for i in places:
+            done[i] = _with_overlaps(done[i])
+        return done
 
 
-def _with(candidate: Candidate, proposal: Proposal) -> Candidate:
-    return replace(candidate, proposals=(*candidate.proposals, proposal))
+class _Method:
+    """One segmenter under the user's name for it, in batches of its own shape."""
+
+    def __init__(self, name: str, settings: AnyMethod, device: str) -> None:
+        self.name = name
+        self._threads: int | None = getattr(settings, "threads", None)
+        self._segmenter: Segmenter = build_segmenter(settings, device)
+        self._batches: ShapedBatches[Shown, tuple[Proposal, ...]] = ShapedBatches(
+            self._propose,
+            self._segmenter.micro_batch,
+            "segmentation_failed",
+            lambda one: f"{one.candidate_id} with {name}",
+        )
+
+    def __call__(self, shown: Sequence[Shown]) -> list[Outcome[tuple[Proposal, ...]]]:
+        if self._threads is not None and (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(self._threads)  # of this process, so another method may have changed it
+        return self._batches(shown)
+
+    def _propose(self, shown: Sequence[Shown]) -> list[tuple[Proposal, ...]]:
+        found = self._segmenter(shown)
+        return [self._proposals(one, masks) for one, masks in zip(shown, found, strict=True)]
+
+    def _proposals(self, one: Shown, found: Sequence[SoftMask]) -> tuple[Proposal, ...]:
+        """Best score first; equal ones by their boxes from the left, then as the method found them."""
+        if not found:
+            return (_rejected(self.name, "nothing_found"),)
+        masks = [_quantised(soft, one) for soft in found]
+        boxes = [tight_box_xywh(mask > _BACKGROUND_UP_TO) or (0, 0, 0, 0) for mask in masks]
+        order = sorted(range(len(found)), key=lambda i: (-found[i].score, boxes[i]))
+        return tuple(_measured(self.name, ordinal, masks[i]) for ordinal, i in enumerate(order))
 
 
-def _measured(method: str, mask: np.ndarray) -> Proposal:
-    area_fraction = float(np.mean(mask > 128))
+def _shown(candidate: Candidate) -> Shown:
+    return Shown(candidate.prompt.candidate_id, candidate.prompt.category, candidate.image)
+
+
+def _quantised(soft: SoftMask, one: Shown) -> np.ndarray:
+    """(H, W) uint8. RowError for numbers that are none, ValueError for a mask of another image."""
+    if not (np.isfinite(soft.mask).all() and np.isfinite(soft.score)):
+        raise RowError("nan_mask")
+    if soft.mask.shape != one.image.shape[:2]:
+        raise ValueError(f"a mask of {soft.mask.shape} for an image of {one.image.shape[:2]}")
+    return np.rint(soft.mask * 255).astype(np.uint8)
+
+
+def _measured(method: str, ordinal: int, mask: np.ndarray) -> Proposal:
+    area_fraction = float(np.mean(mask > _BACKGROUND_UP_TO))
     if area_fraction == 0:
-        return Proposal(method, 0, mask, "rejected", "empty_mask", area_fraction)
-    return Proposal(method, 0, mask, area_fraction=area_fraction)
+        return Proposal(method, ordinal, mask, "rejected", "empty_mask", area_fraction)
+    return Proposal(method, ordinal, mask, area_fraction=area_fraction)
+
+
+def _rejected(method: str, reason: str) -> Proposal:
+    return Proposal(method, 0, None, status="rejected", reason=reason)
+
+
+def _with(candidate: Candidate, method: str, outcome: Outcome[tuple[Proposal, ...]]) -> Candidate:
+    failure = outcome.failure
+    made = outcome.value if outcome.value is not None else ()
+    if failure is not None:
+        made = (_rejected(method, failure.reason),)
+    return replace(
+        candidate,
+        proposals=(*candidate.proposals, *made),
+        degraded_shape=candidate.degraded_shape or outcome.degraded,
+        transient=candidate.transient or (failure is not None and failure.transient),
+    )
+
+
+def _with_overlaps(candidate: Candidate) -> Candidate:
+    """Those of the usable proposals, by their places among all."""
+    proposals = list(candidate.proposals)
+    places = [i for i, one in enumerate(proposals) if one.status == "ok" and one.mask is not None]
+    masks = [proposals[i].mask > _BACKGROUND_UP_TO for i in places]
+    for i, overlaps in zip(places, overlaps_of(masks), strict=True):
+        there = tuple((places[j], iou, contained) for j, iou, contained in overlaps)
+        proposals[i] = replace(proposals[i], overlaps=there)
+    return replace(candidate, proposals=tuple(proposals))

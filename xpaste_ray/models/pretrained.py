@@ -1,0 +1,62 @@
+"""Networks and image processors of transformers, from a local folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from xpaste_ray.errors import ConfigError
+
+OPTION = "segment.methods.*.model"
+CONFIG_FILE = "config.json"
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+def load_network(kind: Any, folder: Path) -> Any:
+    """A model of the class `kind`, in float32 and ready to be used. Code that the folder brings is never
+    imported: the class is ours to name. Raises ConfigError if the folder's weights are not all of it."""
+    transformers_logging.disable_progress_bar()
+    _check_type(kind, folder)
+    try:
+        network, found = kind.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ConfigError(_message(kind, folder, str(error))) from error
+    if missing := sorted(found["missing_keys"]):
+        raise ConfigError(_message(kind, folder, f"{len(missing)} weights are missing, such as {missing[0]}"))
+    return network.eval()
+
+
+def _check_type(kind: Any, folder: Path) -> None:
+    """transformers would only warn of another one, and make a network of random numbers first."""
+    try:
+        given = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError):
+        raise ConfigError(_message(kind, folder, f"its {CONFIG_FILE} is not a JSON object")) from None
+    if given != kind.config_class.model_type:
+        raise ConfigError(_message(kind, folder, f"its {CONFIG_FILE} says model_type {given!r}"))
+
+
+def load_tokenizer(kind: Any, folder: Path) -> Any:
+    """Raises ConfigError without its files, of which transformers would make an empty one."""
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise ConfigError(_message(kind, folder, f"it holds no {' and no '.join(_TOKENIZER_FILES)}"))
+    return kind.from_pretrained(folder, local_files_only=True)
+
+
+def image_processor(kind: Any, folder: Path, size: dict[str, int], **others: Any) -> Any:
+    """The folder's own, if it has one, at our size; else one with `others`."""
+    if any((folder / name).is_file() for name in _PROCESSOR_FILES):
+        return kind.from_pretrained(folder, local_files_only=True, size=size)
+    return kind(size=size, **others)
+
+
+def _message(kind: Any, folder: Path, problem: str) -> str:
+    return (
+        f"{OPTION}: {folder.name!r} is no {kind.__name__} that transformers can load ({problem}): give a "
+        "folder that its `save_pretrained` wrote"
+    )
