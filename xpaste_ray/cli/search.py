@@ -10,7 +10,9 @@ from xpaste_ray.cli.app import app
 @app.command()
 def search(
     engine: Annotated[Literal["openverse", "wikimedia"], typer.Option(help="Where to search.")],
-    categories: Annotated[str, typer.Option(metavar="FILE", help="Category names, one a line.")],
+    categories: Annotated[
+        str, typer.Option(metavar="FILE", help="Names, one a line, or a vocabulary as .json or .yaml.")
+    ],
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Images of each category.")],
     out: Annotated[
         str,
@@ -35,11 +37,10 @@ def search(
     ] = None,
 ) -> None:
     """Find images on the web: a list of URLs with licences, for `sources.NAME={kind: web, list: FILE}`."""
-    from xpaste_ray.categories import Category
+    from xpaste_ray.categories import load_vocabulary
     from xpaste_ray.config import Licence
     from xpaste_ray.errors import ConfigError
     from xpaste_ray.fingerprints import fingerprint
-    from xpaste_ray.prompts import read_names
     from xpaste_ray.report import CountingProgress
     from xpaste_ray.sources.engines import open_engine
     from xpaste_ray.sources.search import Searches
@@ -52,8 +53,7 @@ def search(
         raise ConfigError(f"--licence {unknown.pop()}: give one of {', '.join(get_args(Licence))}")
     if contact and not (contact.isascii() and contact.isprintable()):
         raise ConfigError("--contact must be plain text on one line: give an e-mail address or a page")
-    names = dict.fromkeys(read_names(categories))
-    wanted = {Category(number, name): count for number, name in enumerate(names)}
+    wanted = dict.fromkeys(load_vocabulary(categories), count)
     place = locate(out)
     searches = Searches(
         place, fingerprint({"engine": engine, "address": address, "licences": list(licences)})
