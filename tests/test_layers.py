@@ -55,15 +55,18 @@ PURE = [
     "sources.annotated",
     "sources.candidates",
     "sources.diffusion",
+    "sources.engines",
     "sources.folder",
     "sources.voc",
     "sources.webdataset",
     "sources.work_list",
     "stages.batches",
     "stages.faults",
+    "stages.fetch",
     "stages.read",
     "stages.segment",
     "unit_files",
+    "web.store",
     "worker",
 ]
 MODELS = [
@@ -106,7 +109,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
                      "fingerprints", "json_lists"], 0),
-    **dict.fromkeys(["masks", "overlaps", "worker", "pictures"], 1),
+    **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),

@@ -2,6 +2,8 @@
 
 run.json                      settings, fingerprints by step, versions, counts, times
 units.parquet                 the work list
+searches/<source>.parquet     what a search engine found
+fetched/<round>/unit-*.parquet      bytes from the web, as they came
 candidates/<round>/unit-*.parquet   images, masks and scores; present means done
 scores/part-00000.parquet     score columns of all candidates
 rejects.parquet               everything that did not become an instance, and why
@@ -54,6 +56,14 @@ class RunDir:
         return self.root / "candidates"
 
     @property
+    def searches(self) -> Location:
+        return self.root / "searches"
+
+    @property
+    def fetched(self) -> Location:
+        return self.root / "fetched"
+
+    @property
     def scores(self) -> Location:
         return self.root / "scores" / "part-00000.parquet"
 
@@ -81,6 +91,9 @@ class RunDir:
 
     def unit_file(self, unit_id: str) -> Location:
         return self.candidates / f"{unit_id}.parquet"
+
+    def fetched_file(self, unit_id: str) -> Location:
+        return self.fetched / f"{unit_id}.parquet"
 
     def unit_sizes(self) -> dict[str, int]:
         """Bytes of every unit file that is there, by unit."""
@@ -127,7 +140,9 @@ def remove_leftovers(run: RunDir) -> None:
         return
     for path in run.root.path.glob(_ASIDE):
         path.unlink(missing_ok=True)
-    for folder in (run.candidates, run.scores.parent, run.pools, run.dataset):
+    for folder in (
+        run.searches, run.fetched, run.candidates, run.scores.parent, run.pools, run.dataset,
+    ):  # fmt: skip
         remove_asides(Path(folder))
 
 

@@ -11,6 +11,7 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     models,
     pool,
     prompts,
+    search,
     settings,
 )
 from xpaste_ray.cli.app import app

@@ -5,7 +5,7 @@ What is in a section can change an image, so it is part of the recipe of that so
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -14,6 +14,9 @@ from xpaste_ray.config.base import Dtype, PositiveInt, Section
 SourceSidePx = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]
 UnitSize = Annotated[int, Field(ge=1, le=256)]
 MaxSidePx = Annotated[int, Field(ge=64, le=2048)]
+Contact = Annotated[str, Field(pattern=r"^[!-~][ -~]{0,199}$")]
+EngineName = Literal["openverse", "wikimedia"]
+Licence = Literal["cc0", "pdm", "by", "by-sa", "by-nc", "by-nd", "by-nc-sa", "by-nc-nd"]
 
 
 class _Source(Section):
@@ -69,13 +72,20 @@ class FolderSource(_FoundSource):
     path: str
 
 
-class _FetchedSource(_FoundSource):
+class FetchedSource(_FoundSource):
     """Images from the web.
 
     Limits: seconds for the whole of one image, bytes, redirects, further tries after a passing failure,
     requests a second to each host (of all actors together), connections of one actor. allow_private: also
-    addresses of private and local networks.
+    addresses of private and local networks. contact: an address or page where those who run the hosts
+    reach you; it is sent with each request.
     """
+
+    patience: ClassVar[frozenset[str]] = frozenset(
+        ("timeout_s", "retries", "requests_per_host_s", "connections", "contact")
+    )
+    """What decides only whether an image comes, as the network itself does, and never what comes: no part
+    of a recipe, so that a run can go on with more of it."""
 
     timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
     max_bytes: Annotated[int, Field(ge=1024)] = 20 * 1024**2
@@ -85,9 +95,10 @@ class _FetchedSource(_FoundSource):
     connections: Annotated[int, Field(ge=1, le=512)] = 32
     min_side_px: PositiveInt = 64
     allow_private: bool = False
+    contact: Contact | None = None
 
 
-class WebSource(_FetchedSource):
+class WebSource(FetchedSource):
     """`list`: a Parquet, CSV or JSONL file with the columns url and category, perhaps licence and page, as
     `xpaste search` writes."""
 
@@ -95,12 +106,14 @@ class WebSource(_FetchedSource):
     list: str
 
 
-class SearchSource(_FetchedSource):
-    """A search for each category's name, once a run; then as `web`."""
+class SearchSource(FetchedSource):
+    """A search for each category's name, once a run; then as `web`. licences: only these, by the codes of
+    Creative Commons; all that the engine has if there are none."""
 
     kind: Literal["search"]
-    engine: Literal["openverse", "wikimedia"]
+    engine: EngineName
     address: str | None = None  # of the engine, if not its public one
+    licences: tuple[Licence, ...] = ()
 
 
 class WebDatasetSource(_FoundSource):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -23,6 +23,13 @@ from xpaste_ray.records import (
 Stage = Callable[[Sequence[Candidate]], list[Candidate]]
 
 _LOG = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class KeepsUnits(Protocol):
+    """A stage that keeps something for each unit by itself, and so is told which one comes."""
+
+    def begin_unit(self, unit: str) -> None: ...
 
 
 class Attempts(Protocol):
@@ -125,6 +132,8 @@ class StageActor:
     def _run(self, row: dict[str, Any]) -> list[Candidate]:
         unit, candidates = unit_id(row["round"], row["unit"]), row["candidates"]
         done_rows = self._attempts.begin(self._name, unit)
+        if isinstance(self._stage, KeepsUnits):
+            self._stage.begin_unit(unit)
         if done_rows is None:
             done = self._try(candidates)
         else:

@@ -33,7 +33,7 @@ def plan_pool(
     settings: PoolSettings, out: str | Path, progress: Progress, options: BuildOptions = _USUAL
 ) -> None:
     """Tell what `build_pool` would do, and write nothing. ConfigError as there."""
-    _open_job(settings, RunDir(out), progress, options).show_plan()
+    _open_job(settings, RunDir(out), progress, options, may_search=False).show_plan()
 
 
 def build_pool(
@@ -57,8 +57,10 @@ def build_pool(
     return job.summary
 
 
-def _open_job(settings: PoolSettings, run: RunDir, progress: Progress, options: BuildOptions) -> PoolJob:
-    inputs = resolve_inputs(settings)
+def _open_job(
+    settings: PoolSettings, run: RunDir, progress: Progress, options: BuildOptions, may_search: bool = True
+) -> PoolJob:
+    inputs = resolve_inputs(settings, run, progress, may_search)
     for note in notes_on(settings, inputs.sources):
         progress.say(note)
     steps = plan_steps(inputs)

@@ -1,7 +1,9 @@
 """Opening the sources that the settings name."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
@@ -15,33 +17,51 @@ from xpaste_ray.config import (
     DiffusionSource,
     FolderSource,
     PoolSettings,
+    SearchSource,
     WebDatasetSource,
+    WebSource,
 )
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.models.folders import DIFFUSERS_FILE, model_folder, model_name
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.resources import cpus_booked
 from xpaste_ray.prompts import Texts
+from xpaste_ray.runs import RunDir
 from xpaste_ray.sources.annotated import Objects
 from xpaste_ray.sources.base import Source
 from xpaste_ray.sources.candidates import Candidates
 from xpaste_ray.sources.diffusion import GeneratedImages
+from xpaste_ray.sources.engines import open_engine
 from xpaste_ray.sources.folder import CUTOUTS, Folder
 from xpaste_ray.sources.found import FoundImages, some_of
+from xpaste_ray.sources.search import Searches
+from xpaste_ray.sources.url_list import ListedUrls, Unsearched, read_url_list
 from xpaste_ray.sources.voc import is_voc, open_voc
 from xpaste_ray.sources.webdataset import Tars
 from xpaste_ray.sources.work_list import serving
 from xpaste_ray.storage import locate
 
+if TYPE_CHECKING:
+    from xpaste_ray.pipelines.job import Progress
+
 _ALGORITHM = 2  # raised when a source gives other images for the same settings
 
 
-def open_sources(settings: PoolSettings, categories: Sequence[Category]) -> dict[str, Source]:
-    """By name, in the settings' order. ConfigError if one cannot be what the settings say."""
-    texts = Texts(settings.prompts)
+def open_sources(
+    settings: PoolSettings,
+    categories: Sequence[Category],
+    run: RunDir | None = None,
+    progress: "Progress | None" = None,
+    may_search: bool = True,
+) -> dict[str, Source]:
+    """By name, in the settings' order; the last three: see `resolve_inputs`. ConfigError if one cannot be
+    what the settings say."""
+    texts, searching = Texts(settings.prompts), _Searching(run, progress, may_search)
     return {
-        name: _open(name, source, settings, texts, categories) for name, source in settings.sources.items()
+        name: _open(name, source, settings, texts, categories, searching)
+        for name, source in settings.sources.items()
     }
 
 
@@ -72,8 +92,22 @@ def notes_on(settings: PoolSettings, sources: Mapping[str, Source]) -> list[str]
     return notes
 
 
+@dataclass(frozen=True, slots=True)
+class _Searching:
+    """Where searches are kept, who hears of them, and whether there may be new ones."""
+
+    run: RunDir | None
+    progress: "Progress | None"
+    allowed: bool
+
+
 def _open(
-    name: str, source: AnySource, settings: PoolSettings, texts: Texts, categories: Sequence[Category]
+    name: str,
+    source: AnySource,
+    settings: PoolSettings,
+    texts: Texts,
+    categories: Sequence[Category],
+    searching: _Searching,
 ) -> Source:
     told = {"algorithm": _ALGORITHM, **source.model_dump(mode="json", exclude={"weight", "frequencies"})}
     match source:
@@ -81,6 +115,10 @@ def _open(
             return _open_diffusion(name, source, settings, texts, categories, told)
         case FolderSource() | WebDatasetSource() | CandidatesSource() | CutoutsSource() | AnnotatedSource():
             return _open_found(name, source, settings, categories, told)
+        case WebSource():
+            return _open_list(name, source, settings, categories, told)
+        case SearchSource():
+            return _open_search(name, source, settings, categories, told, searching)
     raise ConfigError(f"sources.{name}: {source.kind} is not there yet")
 
 
@@ -107,7 +145,7 @@ def _open_found(
 ) -> Source:
     listed, place = _list(name, source, settings)
     recipe = {option: value for option, value in told.items() if option not in _PLACES}
-    served = [category for category in categories if name in serving(category, settings.sources)]
+    served = _served(name, settings, categories)
     return FoundImages(
         name,
         source.unit_size,
@@ -182,3 +220,58 @@ def _check_embedded(name: str, source: DiffusionSource, categories: Sequence[Cat
                 f"{did_you_mean(category.name, DIFFUSION_CATEGORIES)} "
                 f"It knows {len(DIFFUSION_CATEGORIES)} categories: {', '.join(DIFFUSION_CATEGORIES)}"
             )
+
+
+def _open_list(
+    name: str,
+    source: WebSource,
+    settings: PoolSettings,
+    categories: Sequence[Category],
+    told: Mapping[str, Any],
+) -> Source:
+    served = _served(name, settings, categories)
+    urls, content_hash = read_url_list(locate(source.list), f"sources.{name}.list", served)
+    recipe = {key: value for key, value in told.items() if key not in source.patience}
+    return ListedUrls(name, source.unit_size, urls, {**recipe, "list": content_hash}, served)
+
+
+def _open_search(
+    name: str,
+    source: SearchSource,
+    settings: PoolSettings,
+    categories: Sequence[Category],
+    told: Mapping[str, Any],
+    searching: _Searching,
+) -> Source:
+    """Its recipe has no list: that grows when more images are asked for, and a URL keeps its place."""
+    served = _served(name, settings, categories)
+    recipe = {key: value for key, value in told.items() if key not in source.patience}
+    wanted = {category: _turns_at_most(name, category, settings) for category in served}
+    run, progress = searching.run, searching.progress
+    if run is None:
+        raise ConfigError(
+            f"sources.{name}: only `xpaste pool build` searches: use it, or give what `xpaste search` wrote "
+            "to a source of kind web"
+        )
+    what = {key: recipe[key] for key in ("algorithm", "engine", "address", "licences")}
+    searches = Searches(run.searches / f"{name}.parquet", fingerprint(what))
+    missing = searches.missing(wanted)
+    if missing and not searching.allowed:
+        return Unsearched(name, source.unit_size, recipe, len(missing))
+    if missing:
+        engine = open_engine(source.engine, source.address, source.licences, source.contact)
+        stage = f"search {name}"
+        if progress:
+            progress.begin({stage: len(wanted)}, "categories")
+        searches.search(engine, wanted, lambda done: progress and progress.advance(stage, done))
+    return ListedUrls(name, source.unit_size, searches.urls(served), recipe, served)
+
+
+def _served(name: str, settings: PoolSettings, categories: Sequence[Category]) -> list[Category]:
+    return [category for category in categories if name in serving(category, settings.sources)]
+
+
+def _turns_at_most(name: str, category: Category, settings: PoolSettings) -> int:
+    """How many images of a category a source may be asked for."""
+    weights = serving(category, settings.sources)
+    return math.ceil(settings.prompts.per_category * weights[name] / sum(weights.values())) + 1

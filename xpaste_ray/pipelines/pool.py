@@ -15,8 +15,10 @@ from xpaste_ray.config import (
     CutoutsSource,
     DiffusionSource,
     FolderSource,
+    SearchSource,
     StageResources,
     WebDatasetSource,
+    WebSource,
 )
 from xpaste_ray.errors import ConfigError, RunError, SchemaError
 from xpaste_ray.fingerprints import hash_bytes
@@ -92,14 +94,15 @@ class Pass:
     source: str | None = None
 
 
-def stage_code(inputs: Inputs, plan: Plan, source: str | None) -> Code:
-    """The models' own stages. source: whose units come, where the plan begins with the source stage."""
+def stage_code(inputs: Inputs, plan: Plan, source: str | None, run: RunDir) -> Code:
+    """The models' own stages. source: whose units come, where the plan begins with the source stage. run:
+    where what is fetched is kept."""
     settings = inputs.settings
     code = {}
     for stage, resources in plan.items():
         match stage:
             case "source":
-                code[stage] = _source_code(inputs, source or "", resources.device)
+                code[stage] = _source_code(inputs, source or "", resources.device, run)
             case "segment":
                 code[stage] = StageCode(
                     "xpaste_ray.stages.segment:SegmentStage",
@@ -113,7 +116,7 @@ def stage_code(inputs: Inputs, plan: Plan, source: str | None) -> Code:
     return code
 
 
-def _source_code(inputs: Inputs, name: str, device: str) -> StageCode:
+def _source_code(inputs: Inputs, name: str, device: str, run: RunDir) -> StageCode:
     settings = inputs.settings.sources[name]
     match settings:
         case DiffusionSource():
@@ -125,6 +128,13 @@ def _source_code(inputs: Inputs, name: str, device: str) -> StageCode:
             assert isinstance(opened, FoundImages)
             return StageCode(
                 "xpaste_ray.stages.read:ReadStage", {"settings": settings, "place": opened.place}
+            )
+        case WebSource() | SearchSource():
+            from xpaste_ray.pipelines.host_pace import RemotePace
+
+            pace = RemotePace(settings.requests_per_host_s)
+            return StageCode(
+                "xpaste_ray.stages.fetch:FetchStage", {"settings": settings, "run": run, "pace": pace}
             )
     raise ConfigError(f"sources.{name}: {settings.kind} is not there yet")
 
@@ -218,7 +228,7 @@ class PoolJob:
         check_shared(self.run.root, "--out")
 
     def _run_pass(self, one: Pass, plan: Plan, rows: list[int]) -> None:
-        code = {**stage_code(self.inputs, plan, one.source), **self.code}
+        code = {**stage_code(self.inputs, plan, one.source, self.run), **self.code}
         self.progress.begin(dict.fromkeys((*one.stages, "write"), len(rows)), "units")
         opener: Opener = OpenPrompts(self.run) if one.stages[0] == "source" else OpenFiles(self.run)
         recipe = self.steps[one.stages[-1]].fingerprint

@@ -6,7 +6,7 @@ same need not be made again, what differs can be named.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpaste_ray.backgrounds import Backgrounds, resolve_source
 from xpaste_ray.categories import Category
@@ -22,7 +22,11 @@ from xpaste_ray.models.real_crops import open_real_crops
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.opening import chosen_categories, open_sources
 from xpaste_ray.pipelines.resources import cpus_booked
+from xpaste_ray.runs import RunDir
 from xpaste_ray.sources.base import Source
+
+if TYPE_CHECKING:
+    from xpaste_ray.pipelines.job import Progress
 
 # Raised when the code of a step changes what it writes for the same settings.
 _ALGORITHMS = {"segment": 2, "score": 3, "select": 4, "compose": 3}
@@ -53,15 +57,24 @@ class Step:
     fingerprint: str
 
 
-def resolve_inputs(settings: PoolSettings) -> Inputs:
-    """Find and check the models, sources and categories. Raises ConfigError."""
+def resolve_inputs(
+    settings: PoolSettings,
+    run: RunDir | None = None,
+    progress: "Progress | None" = None,
+    may_search: bool = True,
+) -> Inputs:
+    """Find and check the models, sources and categories. Raises ConfigError.
+
+    run: for sources that search, which keep there what they find. With `may_search` off they do not search,
+    and are taken to find enough.
+    """
     score = model_folder(settings.score.model, "score.model", OPEN_CLIP_FILE)
     dim = embedding_dim(score, "score.model")
     categories = chosen_categories(settings)
     return Inputs(
         settings,
         categories,
-        open_sources(settings, categories),
+        open_sources(settings, categories, run, progress, may_search),
         model_name(settings.score.model, score),
         _segment_models(settings.segment),
         _score_files(settings.score, categories, dim),
