@@ -10,10 +10,10 @@ from xpaste_ray.masks import (
     decode_png,
     encode_png,
     encode_rle,
-    largest_object,
+    outer_contour,
     resize_cutout,
     shape_of_part,
-    spread_edge_colour,
+    straight_cutout,
     tight_box_xywh,
 )
 
@@ -44,28 +44,28 @@ def test_png_is_lossless(image):
     assert np.array_equal(decode_png(encode_png(image)), image)
 
 
-def test_largest_object_keeps_one_component_with_its_hole():
+def test_outer_contour_keeps_one_component_with_its_hole():
     mask = np.zeros((20, 20), np.uint8)
     mask[2:12, 2:12] = 255
     mask[5:7, 5:7] = 0  # a hole stays a hole
     mask[15:18, 15:18] = 255  # a smaller object goes
-    kept = largest_object(mask)
+    kept = outer_contour(mask)
     expected = mask.copy()
     expected[15:18, 15:18] = 0
     assert np.array_equal(kept, expected)
 
 
-def test_largest_object_keeps_one_pixel_of_soft_fringe():
+def test_outer_contour_keeps_one_pixel_of_soft_fringe():
     mask = np.zeros((12, 12), np.uint8)
     mask[3:9, 3:9] = 60
     mask[4:8, 4:8] = 255
     mask[0, 0] = 90  # a far speck of fringe goes
-    kept = largest_object(mask)
+    kept = outer_contour(mask)
     assert kept[3, 3] == 60 and kept[5, 5] == 255 and kept[0, 0] == 0
 
 
-def test_largest_object_of_nothing_is_nothing():
-    assert not largest_object(np.full((5, 5), 128, np.uint8)).any()
+def test_outer_contour_of_nothing_is_nothing():
+    assert not outer_contour(np.full((5, 5), 128, np.uint8)).any()
 
 
 def test_edge_colours_come_from_the_opaque_part():
@@ -74,8 +74,8 @@ def test_edge_colours_come_from_the_opaque_part():
     alpha[disc(21, 8) & (alpha == 0)] = 100
     rgb = np.full((21, 21, 3), 255, np.uint8)
     rgb[alpha == 255] = (10, 20, 30)
-    spread = spread_edge_colour(rgb, alpha)
-    assert (spread == (10, 20, 30)).all()
+    cutout = straight_cutout(rgb, alpha)
+    assert (cutout[..., :3] == (10, 20, 30)).all() and np.array_equal(cutout[..., 3], alpha)
 
 
 def test_shrinking_averages_and_keeps_the_area():

@@ -12,6 +12,9 @@ from pycocotools import mask as coco_mask
 
 BoxXYWH = tuple[int, int, int, int]
 
+_OBJECT_ABOVE = 128  # of a soft mask; X-Paste, stage E
+_OPAQUE_FROM = 250  # such colours are the object's own
+
 
 def tight_box_xywh(mask: np.ndarray) -> BoxXYWH | None:
     """The smallest box around the true pixels of a (H, W) bool mask; None if there are none."""
@@ -88,44 +91,71 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """The inverse of `encode_png` for RGB and grey."""
+    """The inverse of `encode_png`."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError("not a readable PNG")
+    if image.ndim == 3 and image.shape[2] == 4:
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
     return image if image.ndim == 2 else image[..., ::-1]
 
 
-def largest_object(soft_mask: np.ndarray) -> np.ndarray:
-    """Keep one object of a soft mask: what lies inside its largest outer contour by polygon area.
+def outer_contour(soft_mask: np.ndarray) -> np.ndarray:
+    """Keep what lies inside the largest outer contour of a soft mask, by polygon area.
 
-    soft_mask: (H, W) uint8; above 128 is object. Returns (H, W) uint8: the soft mask inside that
-    contour grown by one pixel (its soft fringe), 0 elsewhere; all 0 if nothing is above 128. Holes
-    keep their soft values. Source: X-Paste, stage E (the paper's code cuts the fringe off).
+    soft_mask: (H, W) uint8; above 128 is object. Returns (H, W) uint8: the soft mask inside that contour
+    grown by one pixel (its soft fringe), 0 elsewhere; all 0 if nothing is above 128. The contour is filled:
+    all that it encloses stays as it is, half-transparent parts and islands in holes too, and a hole of 0
+    stays one. Source: X-Paste, stage E, which multiplies the soft mask by the filled contour (and cuts the
+    fringe off).
     """
-    binary = (soft_mask > 128).astype(np.uint8)
+    binary = cv2.threshold(soft_mask, _OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
     contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not contours:
-        return np.zeros_like(soft_mask)
     kept = np.zeros_like(binary)
-    cv2.drawContours(kept, [max(contours, key=cv2.contourArea)], -1, 1, thickness=cv2.FILLED)
-    near = cv2.dilate(kept, np.ones((3, 3), np.uint8)) == 1
-    return np.where(near, soft_mask, np.uint8(0))
+    if contours:
+        cv2.drawContours(kept, [max(contours, key=cv2.contourArea)], -1, 1, thickness=cv2.FILLED)
+    return _with_fringe(soft_mask, kept)
 
 
-def spread_edge_colour(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Replace colours outside the opaque part by the nearest opaque colour.
+def largest_component(soft_mask: np.ndarray) -> np.ndarray:
+    """Keep the largest connected part of a soft mask, by pixels; its holes become clear.
+
+    soft_mask: (H, W) uint8; above 128 is object, neighbours by a corner are connected. Returns (H, W)
+    uint8: the soft mask on that part grown by one pixel (its soft fringe), 0 elsewhere, so also in what is
+    left of its holes; all 0 if nothing is above 128. Of equals the topmost counts, then the leftmost.
+    """
+    binary = cv2.threshold(soft_mask, _OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
+    parts = stats[1:]  # the first is what is no object
+    if not len(parts):
+        return np.zeros_like(soft_mask)
+    left, top, area = (parts[:, n] for n in (cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP, cv2.CC_STAT_AREA))
+    largest = 1 + int(np.lexsort((left, top, -area))[0])
+    return _with_fringe(soft_mask, (labels == largest).view(np.uint8))
+
+
+def _with_fringe(soft_mask: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The soft mask where `kept`, (H, W) uint8, is 1, and a pixel around."""
+    near = cv2.dilate(kept, np.ones((3, 3), np.uint8))
+    return cv2.bitwise_and(soft_mask, soft_mask, mask=near)
+
+
+def straight_cutout(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours and alpha in one array, colours outside the opaque part replaced by the nearest opaque one.
 
     Under a soft edge an image still shows its old background, which would become a halo on a new
-    one. rgb: (H, W, 3) uint8, alpha: (H, W) uint8. Returns (H, W, 3) uint8, the opaque part as it was.
+    one. rgb: (H, W, 3) uint8, alpha: (H, W) uint8. Returns (H, W, 4) uint8, the opaque part as it was.
     """
-    opaque = alpha >= 250
-    if not opaque.any():
-        opaque = alpha >= max(1, int(alpha.max()))
-    seeds = np.where(opaque, 0, 1).astype(np.uint8)
-    _, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    colour_of = np.zeros((int(labels.max()) + 1, 3), np.uint8)
-    colour_of[labels[opaque]] = rgb[opaque]
-    return np.where(opaque[..., None], rgb, colour_of[labels])
+    rgba = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2RGBA)
+    opaque_from = min(_OPAQUE_FROM, max(1, int(alpha.max())))
+    outside = cv2.threshold(alpha, opaque_from - 1, 1, cv2.THRESH_BINARY_INV)[1]
+    opaque, empty = np.flatnonzero(outside == 0), np.flatnonzero(outside)
+    if len(opaque) and len(empty):
+        _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        colours = rgba.view(np.uint32).ravel()  # a pixel each: one look-up instead of three
+        colours[empty] = colours[opaque[labels.ravel()[empty] - 1]]  # label k: the k-th opaque pixel
+    cv2.insertChannel(np.ascontiguousarray(alpha), rgba, 3)
+    return rgba
 
 
 def resize_cutout(rgba: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
