@@ -52,7 +52,7 @@ LAYER_OF = {
     **dict.fromkeys(["models", "embedded", "torch"], 2),
     "stages": 3,
     "pipelines": 4,
-    **dict.fromkeys(["cli", "report"], 5),
+    **dict.fromkeys(["cli", "report", "pool_report"], 5),
 }  # fmt: skip
 
 

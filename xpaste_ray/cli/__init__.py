@@ -4,7 +4,14 @@ import sys
 
 import typer
 
-from xpaste_ray.cli import dataset, demo, inputs, pool, settings  # noqa: F401 - they register their commands
+from xpaste_ray.cli import (  # noqa: F401 - they register their commands
+    dataset,
+    demo,
+    inputs,
+    pool,
+    pool_files,
+    settings,
+)
 from xpaste_ray.cli.app import app
 from xpaste_ray.errors import ConfigError, RunError
 

@@ -41,7 +41,7 @@ def crop_cutout(image: np.ndarray, alpha: np.ndarray, max_side_px: int) -> Cutou
     `max_side_px`. RowError "empty_mask", or "cutout_too_small": less than 2 px in a direction, or so thin
     that nothing opaque is left. Source: X-Paste, stage E, which drops cut-outs of 1 px.
     """
-    left, top, width, height = box = cv2.boundingRect(alpha)
+    left, top, width, height = cv2.boundingRect(alpha)
     if not width:
         raise RowError("empty_mask")
     part = np.s_[top : top + height, left : left + width]
@@ -51,4 +51,4 @@ def crop_cutout(image: np.ndarray, alpha: np.ndarray, max_side_px: int) -> Cutou
         rgba = resize_cutout(rgba, (max(1, round(height * shrink)), max(1, round(width * shrink))))
     if min(rgba.shape[:2]) < 2 or rgba[..., 3].max() <= _MASK_ABOVE:
         raise RowError("cutout_too_small")
-    return Cutout(rgba, box)
+    return Cutout(rgba, (left, top, width, height))

@@ -4,7 +4,9 @@ raw: the pixels as they are, row by row; reading them copies nothing. jpeg: a JP
 subsampled, and the alpha, zstd-compressed and so without loss: about an eighth of the bytes, decoded at use.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,10 +44,19 @@ def store_pixels(rgba: np.ndarray, settings: CutoutSettings) -> StoredPixels:
     return StoredPixels("jpeg", bytes(data), _ALPHA_CODEC.compress(alpha.tobytes(), asbytes=True))
 
 
+def load_pixels(row: Mapping[str, Any]) -> np.ndarray:
+    """(h, w, 4) uint8, read-only, of a row of `layout.INSTANCE_SCHEMA`. ValueError or OSError if they are
+    damaged."""
+    size_hw, data = (row["height"], row["width"]), np.frombuffer(row["rgba"], np.uint8)
+    if row["encoding"] == "jpeg":
+        return load_jpeg(data, np.frombuffer(row["alpha"] or b"", np.uint8), size_hw)
+    return data.reshape(*size_hw, 4)
+
+
 def load_jpeg(data: np.ndarray, alpha: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """(h, w, 4) uint8, read-only, as `raw` pixels are. data, alpha: (n,) uint8.
 
-    ValueError if they are damaged, or of another size.
+    ValueError or OSError if they are damaged, or of another size.
     """
     colours = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     if colours is None or colours.shape[:2] != size_hw:

@@ -106,6 +106,11 @@ class Pool:
         value: str = self.manifest["fingerprint"]
         return value
 
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """The manifest's entries of all other files: name and checksum."""
+        return [self.manifest["index"], *self.manifest["shards"]]
+
     @cached_property
     def categories(self) -> tuple[Category, ...]:
         """All categories that the pool was built for, those without instances too."""

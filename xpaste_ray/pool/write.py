@@ -6,7 +6,7 @@ A row is a dict of `layout.INSTANCE_SCHEMA`. The same rows in the same order giv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -83,18 +83,20 @@ def finish_pool(
     write_json(folder / MANIFEST, {"format": FORMAT, "fingerprint": made_by, **contents})
 
 
-def write_pool(folder: Location, rows: Iterable[Row], categories: Sequence[Category]) -> None:
-    """A whole pool in this process, shard after shard; its fingerprint is that of its contents."""
-    rows, shards = iter(rows), []
+def write_pool(
+    folder: Location, rows: Iterable[Row], categories: Sequence[Category], rejections: Sequence[Rejection]
+) -> None:
+    """A whole pool in this process, shard after shard; its fingerprint is that of its contents.
+
+    rejections: of rows that did not become instances. They are read last, so whoever makes the rows may
+    still add to them.
+    """
+    rows, shards = iter(rows), list[WrittenShard]()
     while first := list(islice(rows, 1)):
-        several = (row for part in (first, islice(rows, ROWS_PER_SHARD - 1)) for row in part)
-        shards.append(write_shard(folder, len(shards), several))
+        shards.append(write_shard(folder, len(shards), chain(first, islice(rows, ROWS_PER_SHARD - 1))))
+    told = [dict(zip(REJECTS.names, rejection, strict=True)) for rejection in rejections]
+    write_parquet(folder / REJECTS_FILE, pa.Table.from_pylist(told, schema=REJECTS))
     finish_pool(folder, shards, categories)
-
-
-def write_rejects(folder: Location, rejections: Iterable[Rejection]) -> None:
-    rows = [dict(zip(REJECTS.names, rejection, strict=True)) for rejection in rejections]
-    write_parquet(folder / REJECTS_FILE, pa.Table.from_pylist(rows, schema=REJECTS))
 
 
 def check_new(folder: Location) -> None:
