@@ -158,6 +158,11 @@ def straight_cutout(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return rgba
 
 
+def spread_edge_colour(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The colours of `straight_cutout`, (H, W, 3) uint8."""
+    return cv2.cvtColor(straight_cutout(rgb, alpha), cv2.COLOR_RGBA2RGB)
+
+
 def resize_cutout(rgba: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Resize a straight (un-premultiplied) cut-out; its colours must be spread under the edge.
 

@@ -41,11 +41,10 @@ def bars(histogram: Sequence[int]) -> str:
 
 
 def _score_table(info: PoolInfo) -> Table:
-    span = f"{info.edges[0]:.3g} to {info.edges[-1]:.3g}" if info.edges else "no scores"
-    table = Table()
-    for title in ("", "instances", f"{info.score}: lowest", "median", "highest"):
-        table.add_column(title, justify="left" if not title else "right")
-    table.add_column(span, no_wrap=True)
+    span = f" {info.edges[0]:.3g} to {info.edges[-1]:.3g}" if info.edges else ": none"
+    table = Table(title=f"{info.score}{span}", title_justify="left")
+    for title in ("", "instances", "lowest", "median", "highest", ""):
+        table.add_column(title, justify="right" if title else "left", no_wrap=bool(title))
     for source, count in info.counts["source"].items():
         table.add_row(*_cells(f"source {source}", count, info.by_source.get(source)))
     table.add_section()

@@ -37,6 +37,25 @@ def decode(data: bytes) -> np.ndarray:
     return upright(image, header.orientation)
 
 
+def decode_rgba(data: bytes) -> np.ndarray:
+    """(H, W, 4) uint8, straight colours and alpha, contiguous and upright, of a PNG or WebP file.
+
+    RowError with `read_header`'s reasons, "truncated", "unreadable", or "no_alpha" if the file has no
+    transparency: neither a channel nor a transparent colour.
+    """
+    header = read_header(data)
+    if header.plain or header.format == "jpeg":
+        raise RowError("no_alpha")
+    with _opened(pixel_chunks(data) if header.format == "png" else data) as image:
+        if not image.has_transparency_data:
+            raise RowError("no_alpha")
+        image.load()
+        rgba = np.array(image.convert("RGBA"))
+    if rgba.shape[:2] != header.size_hw:
+        raise RowError("unreadable", "its header contradicts its pixels")
+    return upright(rgba, header.orientation)
+
+
 def check(data: bytes) -> Header:
     """Decode strictly, once. Returns the header of an image of which every pixel is there.
 

@@ -10,7 +10,6 @@ image. Source: X-Paste, stages B and E. Where we leave its code: a path under tw
 (there the last class wins), and an empty mask is a reason (there it ends the program).
 """
 
-import io
 import json
 import posixpath
 from collections import Counter
@@ -19,14 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from xpaste_ray.categories import Category, category_from_coco, name_key
 from xpaste_ray.config import CutoutSettings
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.fingerprints import hash_bytes
-from xpaste_ray.pictures.decode import check, decode
-from xpaste_ray.pictures.headers import read_header
+from xpaste_ray.pictures.decode import check, decode, decode_rgba
 from xpaste_ray.pool.cutout import Cutout, crop_cutout, cut_out
 from xpaste_ray.pool.export import (
     CATEGORIES_FILE,
@@ -43,7 +40,7 @@ from xpaste_ray.records import instance_id
 from xpaste_ray.runs import open_parquet, read_json
 from xpaste_ray.storage import Location, locate
 
-SOURCE, METHOD = "import", "file"
+SOURCE, METHOD = "import", "given"
 MASK_SEPARATOR = "|"
 
 _MIN_AREA_FRACTION = 0.01  # X-Paste, on loading: more than that, and less than all
@@ -240,7 +237,7 @@ def _rejection(entry: _Entry, reason: str) -> Rejection:
 def _row(folder: Location, entry: _Entry, settings: CutoutSettings) -> Row:
     """A row of `layout.INSTANCE_SCHEMA`. RowError."""
     if entry.known:
-        rgba = _rgba(_bytes_of(folder, entry.path))
+        rgba = decode_rgba(_bytes_of(folder, entry.path))
         head = {**entry.known, "category_id": entry.category.id, "category": entry.category.name}
         return _with_pixels(head, rgba, settings)
     image_path, _, mask_path = entry.path.partition(MASK_SEPARATOR)
@@ -252,7 +249,7 @@ def _row(folder: Location, entry: _Entry, settings: CutoutSettings) -> Row:
             raise RowError("sizes_differ")
         content, cutout = data + mask_data, _cleaned(image, mask, settings)
     else:
-        rgba = _rgba(data)
+        rgba = decode_rgba(data)
         image, mask, content = rgba[..., :3], np.ascontiguousarray(rgba[..., 3]), data
         if entry.cleaned:
             cutout = crop_cutout(image, mask, settings.max_side_px)
@@ -313,18 +310,3 @@ def _bytes_of(folder: Location, path: str) -> bytes:
 def _picture(data: bytes) -> np.ndarray:
     check(data)
     return decode(data)
-
-
-def _rgba(data: bytes) -> np.ndarray:
-    """(H, W, 4) uint8 of a PNG or WebP file with transparency; pixels that are not seen keep their colour."""
-    header = read_header(data)
-    if header.format == "jpeg":
-        raise RowError("no_alpha")
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as image:
-            image.load()
-            if not image.has_transparency_data:
-                raise RowError("no_alpha")
-            return np.array(image.convert("RGBA"))
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise RowError("truncated" if "truncated" in str(error) else "unreadable") from None

@@ -1,4 +1,4 @@
-"""Contact sheets: a pool's cut-outs to look at, a row a category, on a checkerboard."""
+"""Contact sheets: a pool's cut-outs to look at, category by category, on a checkerboard."""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -19,6 +19,8 @@ MAX_PER_CATEGORY = 32
 ROWS_PER_PAGE = 20
 
 _TILE_PX, _GAP_PX = 128, 8
+_STEP_PX = _TILE_PX + _GAP_PX
+_MIN_COLUMNS, _TITLE_COLUMNS = 8, 2
 _TITLE_PX, _CAPTION_PX = 24, 30  # a line above a row, two below a tile
 _SQUARE_PX = 16
 _LIGHT, _DARK = 236, 204
@@ -36,24 +38,52 @@ class Sheet:
         return sum(count for _, count in self.rows)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A category of which `count` instances are there and those of `rows` are shown."""
+
+    category: Category
+    count: int
+    rows: tuple[int, ...]
+
+    @property
+    def columns(self) -> int:
+        return max(_TITLE_COLUMNS, len(self.rows))
+
+
 def draw_sheets(pool: Pool, names: Sequence[str] = (), per_category: int = 8) -> Iterator[Sheet]:
-    """Pages of at most 20 categories, by category id; all that have instances if no `names` are given.
+    """Pages of bounded size, categories by id; all that have instances if no `names` are given.
 
     Of a category are shown the best, the worst and evenly many between by CLIP logit, best first: what a
     bar lets in shows at the right. ConfigError for an unknown name.
     """
     scores, rows = scores_of(pool, "clip_logit"), pool.rows_by_category
-    chosen = [one for one in _named(pool, names) if names or one.id in rows]
-    for start in range(0, len(chosen), ROWS_PER_PAGE):
-        page = chosen[start : start + ROWS_PER_PAGE]
-        shown = [_spread_over(rows.get(one.id, np.array([], int)), scores, per_category) for one in page]
-        width = _GAP_PX + (_TILE_PX + _GAP_PX) * max(1, *map(len, shown), 1)
-        strips = [
-            _strip(pool, category, own, len(rows.get(category.id, ())), scores, width)
-            for category, own in zip(page, shown, strict=True)
-        ]
-        told = tuple((one.name, len(own)) for one, own in zip(page, shown, strict=True))
+    sources = pool.column("source").to_pylist()
+    shown: list[_Shown] = []
+    for category in _named(pool, names):
+        own = rows.get(category.id, np.array([], int))
+        if names or len(own):
+            shown.append(_Shown(category, len(own), tuple(_spread_over(own, scores, per_category))))
+    columns = max(_MIN_COLUMNS, per_category)
+    lines = _lines(shown, columns)
+    for start in range(0, len(lines), ROWS_PER_PAGE):
+        page = lines[start : start + ROWS_PER_PAGE]
+        strips = [_line(pool, line, scores, sources, columns) for line in page]
+        told = tuple((one.category.name, len(one.rows)) for line in page for one in line)
         yield Sheet(np.concatenate(strips), told)
+
+
+def _lines(shown: Sequence[_Shown], columns: int) -> list[list[_Shown]]:
+    """Categories side by side as long as there is room."""
+    lines: list[list[_Shown]] = []
+    room = 0
+    for one in shown:
+        if one.columns > room:
+            lines.append([])
+            room = columns
+        lines[-1].append(one)
+        room -= one.columns
+    return lines
 
 
 def _named(pool: Pool, names: Sequence[str]) -> list[Category]:
@@ -74,23 +104,25 @@ def _spread_over(rows: np.ndarray, scores: np.ndarray, count: int) -> list[int]:
     return [int(row) for row in ranked[places]]
 
 
-def _strip(
-    pool: Pool, category: Category, shown: Sequence[int], count: int, scores: np.ndarray, width: int
+def _line(
+    pool: Pool, line: Sequence[_Shown], scores: np.ndarray, sources: Sequence[str], columns: int
 ) -> np.ndarray:
-    """One category's title and tiles, (H, width, 3) uint8."""
-    height = _TITLE_PX + _TILE_PX + _CAPTION_PX
-    canvas = Image.new("RGB", (width, height), "white")
+    """Categories with their titles and tiles, (H, W, 3) uint8."""
+    size = _GAP_PX + columns * _STEP_PX, _TITLE_PX + _TILE_PX + _CAPTION_PX
+    canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
-    title = f"{category.name} ({category.id}): {len(shown)} of {count}"
-    draw.text((_GAP_PX, 4), _fitting(title, width - 2 * _GAP_PX, 14), "black", _font(14))
-    sources = pool.column("source")
-    for place, row in enumerate(shown):
-        left = _GAP_PX + place * (_TILE_PX + _GAP_PX)
-        canvas.paste(Image.fromarray(_tile(pool.instance(row).rgba)), (left, _TITLE_PX))
-        score = "no score" if np.isnan(scores[row]) else f"{scores[row]:.1f}"
-        for line, text in enumerate((score, str(sources[row]))):
-            at = (left, _TITLE_PX + _TILE_PX + 2 + 13 * line)
-            draw.text(at, _fitting(text, _TILE_PX, 11), "black", _font(11))
+    left = _GAP_PX
+    for one in line:
+        title = f"{one.category.name} ({one.category.id}): {len(one.rows)} of {one.count}"
+        draw.text((left, 4), _fitting(title, one.columns * _STEP_PX - _GAP_PX, 14), "black", _font(14))
+        for place, row in enumerate(one.rows):
+            x = left + place * _STEP_PX
+            canvas.paste(Image.fromarray(_tile(pool.instance(row).rgba)), (x, _TITLE_PX))
+            score = "no score" if np.isnan(scores[row]) else f"{scores[row]:.1f}"
+            for number, text in enumerate((score, sources[row])):
+                at = (x, _TITLE_PX + _TILE_PX + 2 + 13 * number)
+                draw.text(at, _fitting(text, _TILE_PX, 11), "black", _font(11))
+        left += one.columns * _STEP_PX
     return np.asarray(canvas)
 
 
