@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "xpaste_ray"
 
 GROUND = ["errors", "rng", "records", "categories", "yaml12", "storage", "config", "fingerprints"]
-PURE = ["masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion", "pictures.usable",
-        "selection", "backgrounds", "lease", "runs", "cache",
+PURE = ["plain_png", "masks", "unit_files", "prompts", "sources.work_list", "sources.diffusion",
+        "pictures.usable", "selection", "backgrounds", "lease", "runs", "cache",
         "preview", "pool", "samples", "compose.shards", "formats.convert", "formats.validate", "worker",
         "embedded", "embedded.scenes", "models.folders", "models.grabcut", "models.cuda",
         "stages.faults", "stages.batches", "stages.segment", "pace"]  # fmt: skip
@@ -46,7 +46,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
                      "fingerprints"], 0),
-    **dict.fromkeys(["masks", "worker", "pictures"], 1),
+    **dict.fromkeys(["plain_png", "masks", "worker", "pictures"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),

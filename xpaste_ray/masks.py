@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from xpaste_ray.plain_png import decode_plain
+
 BoxXYWH = tuple[int, int, int, int]
 
 _OBJECT_ABOVE = 128  # of a soft mask; X-Paste, stage E
@@ -91,7 +93,10 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """The inverse of `encode_png`."""
+    """The inverse of `encode_png`; of any other 8-bit PNG, too. ValueError."""
+    plain = decode_plain(data)
+    if plain is not None:
+        return plain
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError("not a readable PNG")
@@ -147,13 +152,12 @@ def straight_cutout(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     one. rgb: (H, W, 3) uint8, alpha: (H, W) uint8. Returns (H, W, 4) uint8, the opaque part as it was.
     """
     rgba = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2RGBA)
-    opaque_from = min(_OPAQUE_FROM, max(1, int(alpha.max())))
-    outside = cv2.threshold(alpha, opaque_from - 1, 1, cv2.THRESH_BINARY_INV)[1]
-    opaque, empty = np.flatnonzero(outside == 0), np.flatnonzero(outside)
-    if len(opaque) and len(empty):
-        _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-        colours = rgba.view(np.uint32).ravel()  # a pixel each: one look-up instead of three
-        colours[empty] = colours[opaque[labels.ravel()[empty] - 1]]  # label k: the k-th opaque pixel
+    opaque_from = min(_OPAQUE_FROM, max(1, int(alpha.max(initial=0))))
+    hidden = cv2.threshold(alpha, opaque_from - 1, 1, cv2.THRESH_BINARY_INV)[1]
+    opaque_colours = rgba.view(np.uint32)[..., 0][hidden == 0]  # a pixel each: one look-up instead of three
+    if len(opaque_colours):  # label k: nearest to the k-th opaque pixel, row by row
+        _, labels = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        rgba = opaque_colours.take(labels.ravel() - 1).view(np.uint8).reshape(rgba.shape)
     cv2.insertChannel(np.ascontiguousarray(alpha), rgba, 3)
     return rgba
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageFont
 from rich.console import Console
 
-from tests.compose.pools import pixels, write_pool
+from tests.compose.pools import pixels
 from tests.conftest import CATEGORIES, seal_discs
 from xpaste_ray.cli import main
 from xpaste_ray.errors import ConfigError
@@ -25,13 +25,14 @@ from xpaste_ray.storage import locate
 TILE = 136  # with its gap
 
 
-def scored_pool(folder, instances):
-    """instances: (category number, source, clip_logit or None), each 8 x 8 px and grey."""
+def scored_pool(folder, instances, greys=None):
+    """instances: (category number, source, clip_logit or None), each 8 x 8 px and grey, 90 if not said."""
     rows = []
     for number, (category, source, logit) in enumerate(instances):
+        rgba = pixels(8, 8, greys[number] if greys else 90)
         one = CATEGORIES[category]
         rows.append({"instance_id": f"i{number}", "category_id": one.id, "category": one.name,
-                     "height": 8, "width": 8, "encoding": "raw", "rgba": pixels(8, 8, 90).tobytes(),
+                     "height": 8, "width": 8, "encoding": "raw", "rgba": rgba.tobytes(),
                      "alpha": None, "candidate_id": f"c{number}", "method": "sam", "ordinal": 0,
                      "source": source, "model": None, "clip_logit": logit,
                      "scores": [("nsfw", 0.25)], "source_size_hw": [8, 8],
@@ -108,14 +109,13 @@ def test_a_sheet_is_the_same_each_time(pool):
     assert np.array_equal(one.image, two.image)
 
 
-def test_the_best_and_the_worst_are_shown(tmp_path):
-    """Of 9 with logits 20 to 28, three: 28, 24 and 20. Their greys say which they are."""
-    ids = [f"g{grey}" for grey in range(9)]
-    pool = write_pool(tmp_path / "pool", {name: pixels(8, 8, 100 + 5 * n) for n, name in enumerate(ids)})
-    assert len(pool) == 9  # of three categories, in turn: bananas are 0, 3, 6
-    (sheet,) = draw_sheets(pool, ["banana"], per_category=2)
-    greys = {int(value) for value in np.unique(sheet.image[24:152]) if value in range(100, 145, 5)}
-    assert greys == {100, 130}  # equal logits: by row, the first and the last
+def test_the_best_the_worst_and_evenly_many_between_are_shown(tmp_path):
+    """Of five bananas three: by logit the first, the third and the last. Their greys say which they are."""
+    told = [(0, "sd", logit) for logit in (22.0, 30.0, 20.0, 24.0, 28.0)]
+    pool = scored_pool(tmp_path / "pool", told, greys=(110, 120, 130, 140, 150))
+    (sheet,) = draw_sheets(pool, per_category=3)
+    middle = sheet.image[24 + 64, 8 + 64 :: TILE, 0]  # of each tile
+    assert middle[:3].tolist() == [120, 140, 130]
 
 
 def test_many_categories_go_to_pages_of_bounded_size(pool, monkeypatch):
