@@ -45,8 +45,8 @@ def _encodings(encodings: list[dict[str, Any]]) -> list[str]:
     titles = ("encoding", "kB an instance", "sealed/s a core", "ms a composed image (640/10)")
     head = ["", f"| {' | '.join(titles)} |", "|---|---|---|---|"]
     return head + [
-        f"| {one['encoding']} | {one['bytes_per_instance'] / 1000:.1f} | {median(one['sealed_per_core_s']):.0f} "
-        f"| {median(one['compose_ms']):.2f} |"
+        f"| {one['encoding']} | {one['bytes_per_instance'] / 1000:.1f} "
+        f"| {median(one['sealed_per_core_s']):.0f} | {median(one['compose_ms']):.2f} |"
         for one in encodings
     ]
 

@@ -5,6 +5,7 @@ import shutil
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -123,6 +124,24 @@ def test_files_that_a_person_removed_from_an_export_are_counted(make_pool, tmp_p
     (tmp_path / "out" / "images" / "475" / "00000001.png").unlink()
     back, rejected = imported(tmp_path / "out", tmp_path / "back")
     assert back.instance_ids == ["475-0-test-hand-0", "475-2-test-hand-0"] and rejected == {"missing_file": 1}
+
+
+def test_an_export_that_somebody_changed_is_read_with_suspicion(make_pool, tmp_path):
+    """One image became invisible; another's provenance leads out of the folder."""
+    export_pool(make_pool({"frog": 3}), locate(tmp_path / "out"))
+    file = tmp_path / "out" / "images" / "475" / "00000000.png"
+    Image.new("RGBA", (16, 16), (1, 2, 3, 0)).save(file)
+    table = pq.read_table(tmp_path / "out" / "provenance.parquet")
+    rows = table.to_pylist()
+    rows[1]["file"] = "../secret.png"
+    rgba_file(tmp_path / "secret.png", cutout())
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "out" / "provenance.parquet")
+    back, rejected = imported(tmp_path / "out", tmp_path / "back")
+    assert back.instance_ids == ["475-2-test-hand-0"]
+    assert rejected == {"empty_mask": 1, "outside_folder": 1}
+    (tmp_path / "out" / "provenance.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ConfigError, match="provenance.parquet is not of this version, or damaged"):
+        plan_import(locate(tmp_path / "out"))
 
 
 def test_an_index_of_xpastes_is_cleaned_and_counted(tmp_path):

@@ -11,7 +11,7 @@ from xpaste_ray.masks import BoxXYWH, largest_component, outer_contour, resize_c
 
 OBJECTS = {"outer-contour": outer_contour, "component": largest_component}
 
-_MASK_ABOVE = 127  # alpha that counts when a cut-out is pasted
+MASK_ABOVE = 127  # alpha that counts when a cut-out is pasted
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,6 @@ def crop_cutout(image: np.ndarray, alpha: np.ndarray, max_side_px: int) -> Cutou
     shrink = max_side_px / max(height, width)
     if shrink < 1:
         rgba = resize_cutout(rgba, (max(1, round(height * shrink)), max(1, round(width * shrink))))
-    if min(rgba.shape[:2]) < 2 or rgba[..., 3].max() <= _MASK_ABOVE:
+    if min(rgba.shape[:2]) < 2 or rgba[..., 3].max() <= MASK_ABOVE:
         raise RowError("cutout_too_small")
     return Cutout(rgba, (left, top, width, height))

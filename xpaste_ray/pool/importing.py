@@ -24,7 +24,7 @@ from xpaste_ray.config import CutoutSettings
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pictures.decode import check, decode, decode_rgba
-from xpaste_ray.pool.cutout import Cutout, crop_cutout, cut_out
+from xpaste_ray.pool.cutout import MASK_ABOVE, Cutout, crop_cutout, cut_out
 from xpaste_ray.pool.export import (
     CATEGORIES_FILE,
     CLEANED,
@@ -130,7 +130,13 @@ def import_pool(
 def _planned_export(folder: Location, vocabulary: Sequence[Category] | None) -> ImportPlan:
     own = _categories_in(folder / CATEGORIES_FILE)
     by_name = {name_key(one.name): one for one in (vocabulary or own)}
-    rows = open_parquet(folder / PROVENANCE_FILE).read().cast(PROVENANCE_SCHEMA).to_pylist()
+    try:
+        rows = open_parquet(folder / PROVENANCE_FILE).read().cast(PROVENANCE_SCHEMA).to_pylist()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{folder / PROVENANCE_FILE} is not of this version, or damaged ({error}): export the pool "
+            f"again, or give {folder / INDEX_FILE}, to import the images without it"
+        ) from None
     entries, rejections = [], []
     for row in rows:
         category = by_name.get(name_key(row["category"]))
@@ -237,7 +243,11 @@ def _rejection(entry: _Entry, reason: str) -> Rejection:
 def _row(folder: Location, entry: _Entry, settings: CutoutSettings) -> Row:
     """A row of `layout.INSTANCE_SCHEMA`. RowError."""
     if entry.known:
+        if ".." in entry.path.split("/") or posixpath.isabs(entry.path) or "://" in entry.path:
+            raise RowError("outside_folder")
         rgba = decode_rgba(_bytes_of(folder, entry.path))
+        if rgba[..., 3].max() <= MASK_ABOVE:
+            raise RowError("empty_mask")
         head = {**entry.known, "category_id": entry.category.id, "category": entry.category.name}
         return _with_pixels(head, rgba, settings)
     image_path, _, mask_path = entry.path.partition(MASK_SEPARATOR)
