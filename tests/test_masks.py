@@ -231,13 +231,37 @@ def test_every_hidden_colour_is_that_of_the_nearest_opaque_pixel(data):
     rgb = np.stack((y, x, y + x), axis=2).astype(np.uint8)  # a colour tells where it is from
     rgba = straight_cutout(rgb, alpha)
     assert np.array_equal(rgba[..., 3], alpha)
-    opaque = alpha == max(1, alpha.max())
+    opaque = alpha == 255
     if not opaque.any():
+        assert np.array_equal(rgba[..., :3], rgb)
         return
     assert np.array_equal(rgba[opaque][:, :3], rgb[opaque])
     assert opaque[rgba[..., 0], rgba[..., 1]].all()
     reached = np.hypot(rgba[..., 0] - y.astype(float), rgba[..., 1] - x.astype(float))
     assert (reached <= 1.05 * ndimage.distance_transform_edt(~opaque) + 0.1).all()
+
+
+def test_a_soft_mask_keeps_the_colours_inside_of_it():
+    """A model's mask of 200 all over: only two pixels at the outline may be of the old background."""
+    rgb = np.random.default_rng(0).integers(0, 256, (21, 21, 3), np.uint8)
+    alpha = np.zeros((21, 21), np.uint8)
+    alpha[3:18, 3:18] = 200
+    alpha[10, 10] = 255
+    rgba = straight_cutout(rgb, alpha)
+    inner = np.s_[5:16, 5:16]
+    assert np.array_equal(rgba[inner][..., :3], rgb[inner])
+    assert np.array_equal(rgba[3, 10, :3], rgb[5, 10]) and np.array_equal(rgba[0, 10, :3], rgb[5, 10])
+
+
+def test_a_thin_part_keeps_its_colours():
+    """A line of one pixel, too soft to be opaque, beside a square."""
+    rgb = np.full((20, 30, 3), 50, np.uint8)
+    alpha = np.zeros((20, 30), np.uint8)
+    alpha[5:15, 2:12] = 255
+    alpha[10, 12:28], rgb[10, 12:28] = 180, 222
+    rgba = straight_cutout(rgb, alpha)
+    assert (rgba[10, 15:28, :3] == 222).all() and (rgba[8, 20, :3] == 222).all()
+    assert (rgba[5:15, 2:12, :3] == 50).all()
 
 
 @given(arrays(np.uint8, (5, 7, 4)))

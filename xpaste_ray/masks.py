@@ -146,20 +146,34 @@ def _with_fringe(soft_mask: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def straight_cutout(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours and alpha in one array, colours outside the opaque part replaced by the nearest opaque one.
+    """Colours and alpha in one array, colours at the edge and outside replaced by the nearest of the object.
 
     Under a soft edge an image still shows its old background, which would become a halo on a new
-    one. rgb: (H, W, 3) uint8, alpha: (H, W) uint8. Returns (H, W, 4) uint8, the opaque part as it was.
+    one. rgb: (H, W, 3) uint8, alpha: (H, W) uint8. Returns (H, W, 4) uint8; what `_own_colours` says stays
+    as it was, and all does if nothing of the mask is object.
     """
     rgba = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2RGBA)
-    opaque_from = min(_OPAQUE_FROM, max(1, int(alpha.max(initial=0))))
-    hidden = cv2.threshold(alpha, opaque_from - 1, 1, cv2.THRESH_BINARY_INV)[1]
-    opaque_colours = rgba.view(np.uint32)[..., 0][hidden == 0]  # a pixel each: one look-up instead of three
-    if len(opaque_colours):  # label k: nearest to the k-th opaque pixel, row by row
-        _, labels = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-        rgba = opaque_colours.take(labels.ravel() - 1).view(np.uint8).reshape(rgba.shape)
+    own = _own_colours(alpha)
+    own_colours = rgba.view(np.uint32)[..., 0][own.view(bool)]  # a pixel each: one look-up instead of three
+    if len(own_colours):  # label k: nearest to the k-th of them, row by row
+        elsewhere = own ^ 1
+        _, labels = cv2.distanceTransformWithLabels(elsewhere, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        rgba = own_colours.take(labels.ravel() - 1).view(np.uint8).reshape(rgba.shape)
     cv2.insertChannel(np.ascontiguousarray(alpha), rgba, 3)
     return rgba
+
+
+def _own_colours(alpha: np.ndarray) -> np.ndarray:
+    """Where a cut-out shows its own colours, not the background's beside them: (H, W) uint8, 0 or 1.
+
+    That is where it is opaque, and more than two pixels inside of its outline, however soft a mask is there;
+    and parts too thin for either, which would else take their colour from somewhere else.
+    """
+    inside = cv2.threshold(alpha, _OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
+    core = cv2.erode(inside, np.ones((5, 5), np.uint8))
+    core |= cv2.threshold(alpha, _OPAQUE_FROM - 1, 1, cv2.THRESH_BINARY)[1]
+    reached = cv2.dilate(core, np.ones((7, 7), np.uint8))
+    return core | (inside & ~reached)
 
 
 def spread_edge_colour(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
