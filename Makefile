@@ -33,6 +33,7 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/embedded_models.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/compose.py
 	$(BIN)/python benchmarks/generate.py
 	$(BIN)/python benchmarks/segment.py

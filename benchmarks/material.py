@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from xpaste_ray.categories import lvis_categories, pick_categories
+from xpaste_ray.config import CutoutSettings
 from xpaste_ray.embedded import CLIP_CATEGORIES, OBJECTS_DIR, PHOTOS_DIR
 from xpaste_ray.masks import encode_png
 from xpaste_ray.pool import Pool, open_pool, seal_pool
@@ -41,7 +42,7 @@ def object_pool(folder: Path) -> Pool:
     table = pa.Table.from_pylist(rows, schema=candidates_schema(1))
     write_parquet(run.unit_file(unit_id(0, 0)), table, "benchmark")
     kept = pa.Table.from_pylist(scores, schema=SCORES)
-    seal_pool(kept, run.unit_file, categories, 256, "f" * 16, run.pools / "objects")
+    seal_pool(kept, run.unit_file, categories, CutoutSettings(), "f" * 16, run.pools / "objects")
     return open_pool(run.pools / "objects")
 
 

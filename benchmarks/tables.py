@@ -18,6 +18,7 @@ def table(script: str) -> str:
     lines = ["| measured | value | gate |", "|---|---|---|"]
     lines += [f"| {gate['name']} | {gate['value']:.3g} | {gate['gate']} |" for gate in result["gates"]]
     lines += _cases(result.get("cases", []))
+    lines += _encodings(result.get("encodings", []))
     machine = result["environment"]
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}"
     source = f"[benchmarks/results/{script}.json](benchmarks/results/{script}.json)"
@@ -34,6 +35,19 @@ def _cases(cases: list[dict[str, Any]]) -> list[str]:
         f"| {case['case']} | {median(case['ours_ms']):.2f} | {median(case['floor_ms']):.2f} "
         f"| {case['ratio_to_floor']:.2f} | {case['full_canvas_to_ours_compositing_alone']:.0f} |"
         for case in cases
+    ]
+
+
+def _encodings(encodings: list[dict[str, Any]]) -> list[str]:
+    """The pool's: what each way to keep pixels costs, medians of the rounds."""
+    if not encodings:
+        return []
+    titles = ("encoding", "kB an instance", "sealed/s a core", "ms a composed image (640/10)")
+    head = ["", f"| {' | '.join(titles)} |", "|---|---|---|---|"]
+    return head + [
+        f"| {one['encoding']} | {one['bytes_per_instance'] / 1000:.1f} "
+        f"| {median(one['sealed_per_core_s']):.0f} | {median(one['compose_ms']):.2f} |"
+        for one in encodings
     ]
 
 

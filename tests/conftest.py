@@ -21,6 +21,7 @@ from PIL import Image
 from tests.backgrounds.material import small_dataset
 from xpaste_ray.backgrounds import open_or_index, resolve_source
 from xpaste_ray.categories import Category, lvis_categories, pick_categories
+from xpaste_ray.config import CutoutSettings
 from xpaste_ray.masks import encode_png
 from xpaste_ray.pool import Pool, open_pool, seal_pool
 from xpaste_ray.records import SCORES, Candidate, Prompt, candidates_schema, unit_id
@@ -80,7 +81,7 @@ def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
     table = pa.Table.from_pylist(rows, schema=candidates_schema(1))
     write_parquet(run.unit_file(unit_id(0, 0)), table, "test")
     kept = pa.Table.from_pylist(scores, schema=SCORES)
-    assert seal_pool(kept, run.unit_file, CATEGORIES, 256, "f" * 16, run.pools / "pool") == []
+    assert seal_pool(kept, run.unit_file, CATEGORIES, CutoutSettings(), "f" * 16, run.pools / "pool") == []
     return open_pool(run.pools / "pool")
 
 

@@ -46,6 +46,7 @@ PURE = [
     "overlaps",
     "pace",
     "pictures.usable",
+    "plain_png",
     "pool",
     "preview",
     "prompts",
@@ -109,13 +110,13 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
                      "fingerprints", "json_lists"], 0),
-    **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
+    **dict.fromkeys(["plain_png", "masks", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),
     "stages": 3,
     "pipelines": 4,
-    **dict.fromkeys(["cli", "report"], 5),
+    **dict.fromkeys(["cli", "report", "pool_report"], 5),
 }  # fmt: skip
 
 

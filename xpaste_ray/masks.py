@@ -10,7 +10,12 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from xpaste_ray.plain_png import decode_plain
+
 BoxXYWH = tuple[int, int, int, int]
+
+_OBJECT_ABOVE = 128  # of a soft mask; X-Paste, stage E
+_OPAQUE_FROM = 250  # such colours are the object's own
 
 
 def tight_box_xywh(mask: np.ndarray) -> BoxXYWH | None:
@@ -88,44 +93,93 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """The inverse of `encode_png` for RGB and grey."""
+    """The inverse of `encode_png`; of any other 8-bit PNG, too. ValueError."""
+    plain = decode_plain(data)
+    if plain is not None:
+        return plain
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError("not a readable PNG")
-    return image if image.ndim == 2 else image[..., ::-1]
+    if image.ndim == 2:
+        return image
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
 
 
-def largest_object(soft_mask: np.ndarray) -> np.ndarray:
-    """Keep one object of a soft mask: what lies inside its largest outer contour by polygon area.
+def outer_contour(soft_mask: np.ndarray) -> np.ndarray:
+    """Keep what lies inside the largest outer contour of a soft mask, by polygon area.
 
-    soft_mask: (H, W) uint8; above 128 is object. Returns (H, W) uint8: the soft mask inside that
-    contour grown by one pixel (its soft fringe), 0 elsewhere; all 0 if nothing is above 128. Holes
-    keep their soft values. Source: X-Paste, stage E (the paper's code cuts the fringe off).
+    soft_mask: (H, W) uint8; above 128 is object. Returns (H, W) uint8: the soft mask inside that contour
+    grown by one pixel (its soft fringe), 0 elsewhere; all 0 if nothing is above 128. The contour is filled:
+    all that it encloses stays as it is, half-transparent parts and islands in holes too, and a hole of 0
+    stays one. Source: X-Paste, stage E, which multiplies the soft mask by the filled contour (and cuts the
+    fringe off).
     """
-    binary = (soft_mask > 128).astype(np.uint8)
+    binary = cv2.threshold(soft_mask, _OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
     contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not contours:
-        return np.zeros_like(soft_mask)
     kept = np.zeros_like(binary)
-    cv2.drawContours(kept, [max(contours, key=cv2.contourArea)], -1, 1, thickness=cv2.FILLED)
-    near = cv2.dilate(kept, np.ones((3, 3), np.uint8)) == 1
-    return np.where(near, soft_mask, np.uint8(0))
+    if contours:
+        cv2.drawContours(kept, [max(contours, key=cv2.contourArea)], -1, 1, thickness=cv2.FILLED)
+    return _with_fringe(soft_mask, kept)
+
+
+def largest_component(soft_mask: np.ndarray) -> np.ndarray:
+    """Keep the largest connected part of a soft mask, by pixels; its holes become clear.
+
+    soft_mask: (H, W) uint8; above 128 is object, neighbours by a corner are connected. Returns (H, W)
+    uint8: the soft mask on that part grown by one pixel (its soft fringe), 0 elsewhere, so also in what is
+    left of its holes; all 0 if nothing is above 128. Of equals the topmost counts, then the leftmost.
+    """
+    binary = cv2.threshold(soft_mask, _OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
+    parts = stats[1:]  # the first is what is no object
+    if not len(parts):
+        return np.zeros_like(soft_mask)
+    left, top, area = (parts[:, n] for n in (cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP, cv2.CC_STAT_AREA))
+    largest = 1 + int(np.lexsort((left, top, -area))[0])
+    return _with_fringe(soft_mask, (labels == largest).view(np.uint8))
+
+
+def _with_fringe(soft_mask: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The soft mask where `kept`, (H, W) uint8, is 1, and a pixel around."""
+    near = cv2.dilate(kept, np.ones((3, 3), np.uint8))
+    return cv2.bitwise_and(soft_mask, soft_mask, mask=near)
+
+
+def straight_cutout(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours and alpha in one array, colours at the edge and outside replaced by the nearest of the object.
+
+    Under a soft edge an image still shows its old background, which would become a halo on a new
+    one. rgb: (H, W, 3) uint8, alpha: (H, W) uint8. Returns (H, W, 4) uint8; what `_own_colours` says stays
+    as it was, and all does if nothing of the mask is object.
+    """
+    rgba = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2RGBA)
+    own = _own_colours(alpha)
+    own_colours = rgba.view(np.uint32)[..., 0][own.view(bool)]  # a pixel each: one look-up instead of three
+    if len(own_colours):  # label k: nearest to the k-th of them, row by row
+        elsewhere = own ^ 1
+        _, labels = cv2.distanceTransformWithLabels(elsewhere, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        rgba = own_colours.take(labels.ravel() - 1).view(np.uint8).reshape(rgba.shape)
+    cv2.insertChannel(np.ascontiguousarray(alpha), rgba, 3)
+    return rgba
+
+
+def _own_colours(alpha: np.ndarray) -> np.ndarray:
+    """Where a cut-out shows its own colours, not the background's beside them: (H, W) uint8, 0 or 1.
+
+    That is where it is opaque, and more than two pixels inside of its outline, however soft a mask is there;
+    and parts too thin for either, which would else take their colour from somewhere else.
+    """
+    inside = cv2.threshold(alpha, _OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
+    core = cv2.erode(inside, np.ones((5, 5), np.uint8))
+    core |= cv2.threshold(alpha, _OPAQUE_FROM - 1, 1, cv2.THRESH_BINARY)[1]
+    reached = cv2.dilate(core, np.ones((7, 7), np.uint8))
+    own: np.ndarray = cv2.bitwise_or(core, cv2.subtract(inside, reached))
+    return own
 
 
 def spread_edge_colour(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Replace colours outside the opaque part by the nearest opaque colour.
-
-    Under a soft edge an image still shows its old background, which would become a halo on a new
-    one. rgb: (H, W, 3) uint8, alpha: (H, W) uint8. Returns (H, W, 3) uint8, the opaque part as it was.
-    """
-    opaque = alpha >= 250
-    if not opaque.any():
-        opaque = alpha >= max(1, int(alpha.max()))
-    seeds = np.where(opaque, 0, 1).astype(np.uint8)
-    _, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    colour_of = np.zeros((int(labels.max()) + 1, 3), np.uint8)
-    colour_of[labels[opaque]] = rgb[opaque]
-    return np.where(opaque[..., None], rgb, colour_of[labels])
+    """The colours of `straight_cutout`, (H, W, 3) uint8."""
+    return cv2.cvtColor(straight_cutout(rgb, alpha), cv2.COLOR_RGBA2RGB)
 
 
 def resize_cutout(rgba: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

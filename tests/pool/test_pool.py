@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import CATEGORIES, disc, seal_discs
 from xpaste_ray.categories import Category
 from xpaste_ray.errors import ConfigError, RowError
-from xpaste_ray.pool import open_pool, seal
+from xpaste_ray.pool import open_pool, seal, write
 from xpaste_ray.pool.cutout import cut_out
 from xpaste_ray.runs import write_json
 
@@ -61,8 +61,8 @@ def test_bytes_do_not_depend_on_the_run(make_pool):
 
 
 def test_many_shards_and_batches_keep_the_order(make_pool, monkeypatch):
-    monkeypatch.setattr(seal, "_ROWS_PER_SHARD", 2)
-    monkeypatch.setattr(seal, "_MAX_BATCH_BYTES", 1)
+    monkeypatch.setattr(write, "ROWS_PER_SHARD", 2)
+    monkeypatch.setattr(write, "_MAX_BATCH_BYTES", 1)
     pool = make_pool({"banana": 3, "frog": 2})
     assert len(pool.manifest["shards"]) == 3
     assert [pool.instance(row).instance_id for row in range(5)] == pool.instance_ids
@@ -79,10 +79,10 @@ def test_unusable_cut_out_is_rejected_with_its_candidate(make_pool, monkeypatch)
     """make_pool asserts that nothing is rejected, so what seal_pool returned is taken from its call."""
     told = []
 
-    def no_frogs(image, mask, max_side_px):
+    def no_frogs(image, mask, settings):
         if image[20, 20, 0] == 475 % 256:
             raise RowError("cutout_too_small")
-        return cut_out(image, mask, max_side_px)
+        return cut_out(image, mask, settings)
 
     monkeypatch.setattr(seal, "cut_out", no_frogs)
     monkeypatch.setattr("tests.conftest.seal_pool", lambda *a: told.extend(seal.seal_pool(*a)) or [])
@@ -122,7 +122,7 @@ def test_any_order_and_number_of_sealers_writes_the_same_bytes(tmp_path, monkeyp
         done = {number: sealer(number, shards[number]) for number in reversed(range(len(shards)))}
         return [done[number] for number in range(len(shards))]
 
-    monkeypatch.setattr(seal, "_ROWS_PER_SHARD", 2)
+    monkeypatch.setattr(write, "ROWS_PER_SHARD", 2)
     pools = {}
     for name, shard_map in (("serial", seal.seal_serially), ("backwards", backwards)):
         monkeypatch.setattr(

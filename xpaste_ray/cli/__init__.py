@@ -10,6 +10,7 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     inputs,
     models,
     pool,
+    pool_files,
     prompts,
     search,
     settings,

@@ -55,18 +55,21 @@ def pool_build(
 
 @pool_app.command("verify")
 def pool_verify(
-    run: Annotated[str, typer.Argument(help="The run: a folder, s3://... or gs://...")],
+    run: Annotated[str, typer.Argument(help="A run or a pool: a folder, s3://... or gs://...")],
     repair: Annotated[
         bool, typer.Option("--repair", help="Remove damaged files; the next build makes exactly them again.")
     ] = False,
 ) -> None:
-    """Read everything that a build made and check it; exit code 1 if anything is wrong."""
+    """Read everything that a build made, or a pool, and check it; exit code 1 if anything is wrong."""
+    from xpaste_ray.cli.pool_files import verify_files
     from xpaste_ray.pipelines.verify import repair as remove_damaged
     from xpaste_ray.pipelines.verify import verify_pool
     from xpaste_ray.report import ConsoleProgress
     from xpaste_ray.runs import RunDir, open_run
 
     place = RunDir(run)
+    if verify_files(place.root, repair):
+        return
     with ConsoleProgress() as progress:
         findings = verify_pool(place, progress)
     for finding in findings:

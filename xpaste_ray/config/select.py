@@ -49,9 +49,10 @@ class SelectSettings(Section):
 class CutoutSettings(Section):
     """How an instance is cut out and kept.
 
-    object: `outer-contour`, what lies inside the largest outer contour, holes filled (X-Paste, stage E);
-    `component`, the largest component with its holes. encoding: `raw` pixels, or `jpeg` colours with
-    compressed alpha, a tenth of the bytes, decoded at use.
+    object: `outer-contour`, all that lies inside the largest outer contour, by polygon area (X-Paste, stage
+    E): what is half transparent in there stays so; `component`, the largest connected part, by pixels, its
+    holes clear. encoding: `raw` pixels, or `jpeg` colours with compressed alpha, an eighth of the bytes,
+    decoded at use.
     """
 
     object: Literal["outer-contour", "component"] = "outer-contour"

@@ -380,7 +380,7 @@ def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap
         selection.kept,
         run.unit_file,
         inputs.categories,
-        cutout.max_side_px,
+        cutout,
         step.fingerprint,
         folder,
         shard_map,

@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
+from xpaste_ray.config import CutoutSettings
 from xpaste_ray.errors import RowError
-from xpaste_ray.masks import BoxXYWH, largest_object, resize_cutout, spread_edge_colour, tight_box_xywh
+from xpaste_ray.masks import BoxXYWH, largest_component, outer_contour, resize_cutout, straight_cutout
+
+OBJECTS = {"outer-contour": outer_contour, "component": largest_component}
+
+MASK_ABOVE = 127  # alpha that counts when a cut-out is pasted
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,23 +25,30 @@ class Cutout:
     source_box_xywh: BoxXYWH
 
 
-def cut_out(image: np.ndarray, soft_mask: np.ndarray, max_side_px: int) -> Cutout:
-    """Cut the largest object out of an image.
+def cut_out(image: np.ndarray, soft_mask: np.ndarray, settings: CutoutSettings) -> Cutout:
+    """Cut one object out of an image: the one that `settings.object` says.
 
-    image: (H, W, 3) uint8 RGB; soft_mask: (H, W) uint8. The longer side of the result is at most
-    `max_side_px`. RowError "empty_mask" or "cutout_too_small" (2 px at least in both directions).
-    Source: X-Paste, stage E.
+    image: (H, W, 3) uint8 RGB; soft_mask: (H, W) uint8. A mask that is full everywhere is the whole image
+    (of the segmenter `full`; the limits of the selection are what keeps it out). RowError: see `crop_cutout`.
     """
-    mask = largest_object(soft_mask)
-    box = tight_box_xywh(mask > 0)
-    if box is None:
+    return crop_cutout(image, OBJECTS[settings.object](soft_mask), settings.max_side_px)
+
+
+def crop_cutout(image: np.ndarray, alpha: np.ndarray, max_side_px: int) -> Cutout:
+    """Everything of an image that `alpha` shows, in its tight box.
+
+    image: (H, W, 3) uint8 RGB; alpha: (H, W) uint8. The longer side of the result is at most
+    `max_side_px`. RowError "empty_mask", or "cutout_too_small": less than 2 px in a direction, or so thin
+    that nothing opaque is left. Source: X-Paste, stage E, which drops cut-outs of 1 px.
+    """
+    left, top, width, height = cv2.boundingRect(alpha)
+    if not width:
         raise RowError("empty_mask")
-    left, top, width, height = box
-    alpha = np.ascontiguousarray(mask[top : top + height, left : left + width])
-    rgba = np.dstack((spread_edge_colour(image[top : top + height, left : left + width], alpha), alpha))
+    part = np.s_[top : top + height, left : left + width]
+    rgba = straight_cutout(image[part], np.ascontiguousarray(alpha[part]))
     shrink = max_side_px / max(height, width)
     if shrink < 1:
         rgba = resize_cutout(rgba, (max(1, round(height * shrink)), max(1, round(width * shrink))))
-    if min(rgba.shape[:2]) < 2:
+    if min(rgba.shape[:2]) < 2 or rgba[..., 3].max() <= MASK_ABOVE:
         raise RowError("cutout_too_small")
-    return Cutout(rgba, box)
+    return Cutout(rgba, (left, top, width, height))

@@ -3,6 +3,7 @@
     manifest.json      fingerprint, categories, counts, shards with checksums; written last
     index.arrow        a row an instance, in pool order: what planning needs, and where its pixels are
     shard-00000.arrow  the instances, Arrow IPC, record batches of at most 64 MiB
+    rejects.parquet    of an imported or merged pool: what did not come along, and why (`records.REJECTS`)
 
 Nothing in them tells when, where or by how many workers the pool was made.
 """
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 MANIFEST = "manifest.json"
 INDEX = "index.arrow"
+REJECTS_FILE = "rejects.parquet"
 FORMAT = 3
 
 INDEX_SCHEMA = pa.schema(
@@ -33,8 +35,9 @@ INSTANCE_SCHEMA = pa.schema(
         pa.field("category", pa.string(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
-        pa.field("encoding", pa.string(), nullable=False),  # "raw": row-major bytes
-        pa.field("rgba", pa.large_binary(), nullable=False),  # height * width * 4, straight colour
+        pa.field("encoding", pa.string(), nullable=False),  # see `pool.pixels`
+        pa.field("rgba", pa.large_binary(), nullable=False),  # raw: height * width * 4, straight colour
+        pa.field("alpha", pa.large_binary()),  # jpeg
         # provenance
         pa.field("candidate_id", pa.string(), nullable=False),
         pa.field("method", pa.string(), nullable=False),
@@ -47,12 +50,16 @@ INSTANCE_SCHEMA = pa.schema(
         pa.field("licence", pa.string()),
         pa.field("page", pa.string()),
         pa.field("content_hash", pa.string()),
-        pa.field("clip_logit", pa.float32(), nullable=False),
-        pa.field("area_fraction", pa.float32(), nullable=False),
+        pa.field("scores", pa.map_(pa.string(), pa.float32())),  # all that it had, see `records.SCORE_NAMES`
+        pa.field("clip_logit", pa.float32()),
+        pa.field("area_fraction", pa.float32()),
         pa.field("source_size_hw", pa.list_(pa.int32(), 2), nullable=False),
         pa.field("source_box_xywh", pa.list_(pa.int32(), 4), nullable=False),
     ]
 )
+
+PIXELS = ("rgba", "alpha")
+PROVENANCE = tuple(name for name in INSTANCE_SCHEMA.names if name not in PIXELS)
 
 
 def shard_name(number: int) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xpaste_ray.cache import local_copy
 from xpaste_ray.categories import Category, category_from_coco, name_key
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import hash_bytes
-from xpaste_ray.pool.layout import FORMAT, INDEX, MANIFEST
+from xpaste_ray.pool.layout import FORMAT, INDEX, INSTANCE_SCHEMA, MANIFEST, PIXELS
+from xpaste_ray.pool.pixels import load_jpeg
 from xpaste_ray.runs import read_json
 from xpaste_ray.storage import Location, locate
 
@@ -23,7 +25,7 @@ _OR_BUILD = "or build one with `xpaste demo --out RUN` and give RUN"
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One cut-out. rgba: (h, w, 4) uint8, straight colour; a read-only view of the pool."""
+    """One cut-out. rgba: (h, w, 4) uint8, straight colour; read-only, of raw pixels a view of the pool."""
 
     instance_id: str
     category_id: int
@@ -32,6 +34,22 @@ class Instance:
     @property
     def size_hw(self) -> tuple[int, int]:
         return self.rgba.shape[0], self.rgba.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pixels:
+    """Those of a record batch: offsets and bytes of two columns, and which instances are JPEGs."""
+
+    data: tuple[np.ndarray, np.ndarray]
+    alpha: tuple[np.ndarray, np.ndarray]
+    is_jpeg: np.ndarray
+
+    def rgba(self, offset: int, size_hw: tuple[int, int]) -> np.ndarray:
+        """ValueError or OSError if it is damaged."""
+        data = _one(self.data, offset)
+        if self.is_jpeg[offset]:
+            return load_jpeg(data, _one(self.alpha, offset), size_hw)
+        return data.reshape(*size_hw, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +90,7 @@ class Pool:
         )
         self._shards = [_map(folder / shard["name"]) for shard in self.manifest["shards"]]
         self._batches: dict[tuple[int, int], pa.RecordBatch] = {}
-        self._pixels: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._pixels: dict[tuple[int, int], _Pixels] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process maps the files itself; on another node it copies them first."""
@@ -87,6 +105,11 @@ class Pool:
     def fingerprint(self) -> str:
         value: str = self.manifest["fingerprint"]
         return value
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """The manifest's entries of all other files: name and checksum."""
+        return [self.manifest["index"], *self.manifest["shards"]]
 
     @cached_property
     def categories(self) -> tuple[Category, ...]:
@@ -135,12 +158,19 @@ class Pool:
         return {name: row for row, name in enumerate(self.instance_ids)}
 
     def instance(self, row: int) -> Instance:
-        """The cut-out number `row`, without copying its pixels."""
+        """The cut-out number `row`; raw pixels are not copied, those of a JPEG are decoded each time.
+
+        ConfigError if it is damaged."""
         shard, number, offset = self._places[row].tolist()
         if (shard, number) not in self._pixels:
-            self._pixels[shard, number] = _binary_column(self._batch(shard, number)["rgba"])
-        offsets, data = self._pixels[shard, number]
-        rgba = data[offsets[offset] : offsets[offset + 1]].reshape(*self.size_hw(row), 4)
+            self._pixels[shard, number] = _pixels_of(self._batch(shard, number))
+        try:
+            rgba = self._pixels[shard, number].rgba(offset, self.size_hw(row))
+        except (ValueError, OSError) as error:
+            raise ConfigError(
+                f"{self.folder}: instance {self.instance_ids[row]} is damaged ({error}): "
+                "`xpaste pool verify` tells more; seal the pool again"
+            ) from None
         return Instance(self.instance_ids[row], self.category_id(row), rgba)
 
     def category_id(self, row: int) -> int:
@@ -154,7 +184,23 @@ class Pool:
         """Everything that is known of an instance but its pixels."""
         shard, number, offset = self._places[row].tolist()
         batch = self._batch(shard, number)
-        return {name: batch[name][offset].as_py() for name in batch.schema.names if name != "rgba"}
+        return {name: batch[name][offset].as_py() for name in batch.schema.names if name not in PIXELS}
+
+    def stored(self, row: int) -> dict[str, Any]:
+        """The row of `layout.INSTANCE_SCHEMA` as it is, its pixels not decoded."""
+        shard, number, offset = self._places[row].tolist()
+        (told,) = self._batch(shard, number).slice(offset, 1).to_pylist()
+        return dict(told)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of `layout.INSTANCE_SCHEMA`, without touching the others."""
+        kind = INSTANCE_SCHEMA.field(name).type
+        batches = (
+            self._batch(shard, number)
+            for shard, file in enumerate(self._shards)
+            for number in range(file.num_record_batches)
+        )
+        return pa.chunked_array([batch[name] for batch in batches], kind)
 
     def _batch(self, shard: int, number: int) -> pa.RecordBatch:
         if (shard, number) not in self._batches:
@@ -216,10 +262,20 @@ def _no_pool(folder: Location) -> str:
     return f"{folder} holds no sealed pool ({MANIFEST} is missing): give a run that has one, {_OR_BUILD}"
 
 
+def _pixels_of(batch: pa.RecordBatch) -> _Pixels:
+    is_jpeg = pc.equal(batch["encoding"], "jpeg").to_numpy(zero_copy_only=False)
+    return _Pixels(_binary_column(batch["rgba"]), _binary_column(batch["alpha"]), is_jpeg)
+
+
 def _binary_column(column: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets and bytes of a column without nulls, as views: an Arrow scalar costs more than its pixels."""
+    """Offsets and bytes of a column, as views: an Arrow scalar costs more than its pixels."""
     _, offsets, data = column.buffers()
-    return np.frombuffer(offsets, np.int64)[column.offset :], np.frombuffer(data, np.uint8)
+    return np.frombuffer(offsets, np.int64)[column.offset :], np.frombuffer(data or b"", np.uint8)
+
+
+def _one(column: tuple[np.ndarray, np.ndarray], offset: int) -> np.ndarray:
+    offsets, data = column
+    return data[offsets[offset] : offsets[offset + 1]]
 
 
 def _map(path: Path) -> pa.ipc.RecordBatchFileReader:

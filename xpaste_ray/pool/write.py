@@ -1,0 +1,133 @@
+"""Writing a pool's files: shards, then the index, then the manifest that makes it a pool.
+
+A row is a dict of `layout.INSTANCE_SCHEMA`. The same rows in the same order give the same bytes.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+import pyarrow as pa
+
+from xpaste_ray.categories import Category, category_to_coco
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.fingerprints import fingerprint as fingerprint_of
+from xpaste_ray.fingerprints import hash_bytes
+from xpaste_ray.pool.layout import (
+    FORMAT,
+    INDEX,
+    INDEX_SCHEMA,
+    INSTANCE_SCHEMA,
+    MANIFEST,
+    REJECTS_FILE,
+    shard_name,
+)
+from xpaste_ray.records import REJECTS
+from xpaste_ray.runs import write_json, write_parquet
+from xpaste_ray.storage import Location
+
+ROWS_PER_SHARD = 1024  # at most 270 MB of pixels at 256 px
+_MAX_BATCH_BYTES = 64 * 1024**2
+
+Row = dict[str, Any]
+Rejection = tuple[str, str, str, str]  # kind, id, category, reason: a row of records.REJECTS
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenShard:
+    """What the pool needs to know of a shard that is written. index: rows of `INDEX_SCHEMA`; entry: its part
+    of the manifest."""
+
+    index: pa.Table
+    entry: dict[str, Any]
+
+
+def write_shard(folder: Location, number: int, rows: Iterable[Row]) -> WrittenShard:
+    """Rows go into record batches as they come, so no more than a batch is held twice."""
+    sink, index = pa.BufferOutputStream(), []
+    with pa.ipc.new_file(sink, INSTANCE_SCHEMA) as file:
+        for batch_number, batch in enumerate(_batches(rows)):
+            file.write_batch(pa.RecordBatch.from_pylist(batch, schema=INSTANCE_SCHEMA))
+            index += [_index_row(row, number, batch_number, offset) for offset, row in enumerate(batch)]
+    data = sink.getvalue()
+    name = shard_name(number)
+    (folder / name).write_whole(data)
+    entry = {"name": name, "rows": len(index), "checksum": hash_bytes(data)}
+    return WrittenShard(pa.Table.from_pylist(index, schema=INDEX_SCHEMA), entry)
+
+
+def finish_pool(
+    folder: Location,
+    shards: Sequence[WrittenShard],
+    categories: Sequence[Category],
+    fingerprint: str | None = None,
+) -> None:
+    """Write index and manifest. fingerprint: of the step that made it; None for that of the contents."""
+    index = pa.concat_tables([INDEX_SCHEMA.empty_table(), *(shard.index for shard in shards)])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, INDEX_SCHEMA) as file:
+        for batch in index.combine_chunks().to_batches():
+            file.write_batch(batch)
+    data = sink.getvalue()
+    (folder / INDEX).write_whole(data)
+    counts = Counter(index["category_id"].to_pylist())
+    contents = {
+        "instances": index.num_rows,
+        "categories": [{**category_to_coco(one), "instances": counts[one.id]} for one in categories],
+        "index": {"name": INDEX, "checksum": hash_bytes(data)},
+        "shards": [shard.entry for shard in shards],
+    }
+    made_by = fingerprint or fingerprint_of({"format": FORMAT, **contents})
+    write_json(folder / MANIFEST, {"format": FORMAT, "fingerprint": made_by, **contents})
+
+
+def write_pool(
+    folder: Location, rows: Iterable[Row], categories: Sequence[Category], rejections: Sequence[Rejection]
+) -> None:
+    """A whole pool in this process, shard after shard; its fingerprint is that of its contents.
+
+    rejections: of rows that did not become instances. They are read last, so whoever makes the rows may
+    still add to them.
+    """
+    rows, shards = iter(rows), list[WrittenShard]()
+    while first := list(islice(rows, 1)):
+        shards.append(write_shard(folder, len(shards), chain(first, islice(rows, ROWS_PER_SHARD - 1))))
+    told = [dict(zip(REJECTS.names, rejection, strict=True)) for rejection in rejections]
+    write_parquet(folder / REJECTS_FILE, pa.Table.from_pylist(told, schema=REJECTS))
+    finish_pool(folder, shards, categories)
+
+
+def check_new(folder: Location) -> None:
+    """ConfigError if the folder has something in it: a pool never changes."""
+    if folder.is_file() or folder.files():
+        raise ConfigError(f"--out {folder} is there already: give a folder that is new, or empty")
+
+
+def _index_row(row: Row, shard: int, batch: int, offset: int) -> Row:
+    return {
+        "instance_id": row["instance_id"],
+        "category_id": row["category_id"],
+        "source_image": row["candidate_id"],
+        "height": row["height"],
+        "width": row["width"],
+        "shard": shard,
+        "batch": batch,
+        "offset": offset,
+    }
+
+
+def _batches(rows: Iterable[Row]) -> Iterable[list[Row]]:
+    """Consecutive rows whose pixels stay within the bound of a record batch."""
+    batch: list[Row] = []
+    held = 0
+    for row in rows:
+        size = len(row["rgba"]) + len(row["alpha"] or b"")
+        if batch and held + size > _MAX_BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+        batch.append(row)
+        held += size
+    if batch:
+        yield batch
