@@ -44,7 +44,7 @@ def measure_backlog(root: Path) -> dict[str, Any]:
         configure_data()
         plan = {stage: StageResources(actors=1) for stage in ("source", "segment", "score")}
         code = standins.code(source={"side_px": 512}, score={"seconds": SCORE_SECONDS})
-        run_units(run, range(UNITS), plan, code, OpenPrompts(run, "stand-in"), "benchmark", 1)
+        run_units(run, range(UNITS), plan, code, OpenPrompts(run), "benchmark", 1)
     finally:
         over.set()
         watcher.join()

@@ -58,7 +58,7 @@ def candidates_files(run: RunDir, photos: list[np.ndarray], masks: list[np.ndarr
                          "category": category.name, "index": n, "candidate_status": "ok", "source": "photos",
                          "transient": False, "method": "exact", "ordinal": 0, "status": "ok",
                          "area_fraction": area, "clip_logit": 30.0})  # fmt: skip
-        write_unit(run, 0, unit, made, "benchmark")
+        write_unit(run, 0, unit, made, "benchmark", 1)
     return pa.Table.from_pylist(kept, schema=SCORES)
 
 

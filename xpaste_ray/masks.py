@@ -171,7 +171,7 @@ def _own_colours(alpha: np.ndarray) -> np.ndarray:
     """
     inside = cv2.threshold(alpha, _OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
     core = cv2.erode(inside, np.ones((5, 5), np.uint8))
-    core |= cv2.threshold(alpha, _OPAQUE_FROM - 1, 1, cv2.THRESH_BINARY)[1]
+    core = cv2.bitwise_or(core, cv2.threshold(alpha, _OPAQUE_FROM - 1, 1, cv2.THRESH_BINARY)[1])
     reached = cv2.dilate(core, np.ones((7, 7), np.uint8))
     own: np.ndarray = cv2.bitwise_or(core, cv2.subtract(inside, reached))
     return own

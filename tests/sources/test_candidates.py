@@ -23,7 +23,7 @@ def _of(index, **changes):
 def _write(root, units, fingerprint="f1"):
     run = RunDir(locate(root))
     for number, candidates in enumerate(units):
-        write_unit(run, number, 0, candidates, "recipe")
+        write_unit(run, number, 0, candidates, "recipe", 1)
     write_json(run.run_json, {"steps": {"source": {"fingerprint": fingerprint, "settings": {}}}})
     return run.root
 
