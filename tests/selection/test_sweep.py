@@ -24,13 +24,12 @@ def _rows(count=60, methods=("m", "n", "o")):
             )  # fmt: skip
 
 
-def test_counts_and_shares_by_hand():
+def test_counts_by_hand():
     """Three candidates of s, at 20, 22 and 30, and one of t at 10 that is the best of its category."""
     rows = [row(name, logit, source="s") for name, logit in (("a", 20), ("b", 22), ("c", 30))]
     swept = sweep(table(*rows, row("d", 10, category=2, source="t")), rule(), [19, 20, 20.5, 29.5])
     assert swept.made == {"s": 3, "t": 1}
     assert swept.kept == {"s": (3, 3, 2, 1), "t": (1, 1, 1, 1)}
-    assert swept.share("s", 2) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from xpaste_ray.cli import dataset, demo, inputs, pool, settings  # noqa: F401 - they register their commands
+from xpaste_ray.cli import dataset, demo, inputs, pool, selection, settings  # noqa: F401 - they register their commands
 from xpaste_ray.cli.app import app
 from xpaste_ray.errors import ConfigError, RunError
 

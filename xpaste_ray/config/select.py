@@ -42,7 +42,7 @@ class SelectSettings(Section):
     min_real_similarity: Cosine | None = None
     max_nsfw: float | None = None
     min_aesthetic: float | None = None
-    max_duplicate_cosine: Cosine | None = None
+    max_duplicate_cosine: Fraction | None = None
     max_per_category: PositiveInt | None = None
     pick: Literal["best", "random"] = "best"
 

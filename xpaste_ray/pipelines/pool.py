@@ -1,7 +1,7 @@
 """The pool pipeline: units -> source -> segment -> score -> unit files, then select and seal."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xpaste_ray.config import DiffusionSource, StageResources
-from xpaste_ray.errors import ConfigError, RunError, SchemaError
-from xpaste_ray.fingerprints import hash_bytes
+from xpaste_ray.errors import ConfigError, RunError
 from xpaste_ray.pipelines.adapter import Opener, StageActor
 from xpaste_ray.pipelines.figures import StageFigures, acceptance
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.ledger import LedgerState
 from xpaste_ray.pipelines.metrics import RayRecorder
+from xpaste_ray.pipelines.pools import explained, pointer, select_and_seal, shard_map
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_pass, threads_of
 from xpaste_ray.pipelines.scores import compact_scores, scores_recipe
 from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
@@ -31,34 +31,12 @@ from xpaste_ray.pipelines.units import (
     units,
     write_units,
 )
-from xpaste_ray.pool import (
-    Pool,
-    SealedShard,
-    ShardMap,
-    ShardSealer,
-    is_sealed,
-    open_pool,
-    seal_pool,
-    seal_serially,
-)
-from xpaste_ray.pool.layout import MANIFEST
-from xpaste_ray.records import REJECTS, unit_id
-from xpaste_ray.runs import (
-    RunDir,
-    json_bytes,
-    made_by,
-    open_parquet,
-    read_json,
-    write_json,
-    write_parquet,
-)
-from xpaste_ray.selection import select
-from xpaste_ray.storage import Location
+from xpaste_ray.pool import Pool, is_sealed, open_pool
+from xpaste_ray.records import unit_id
+from xpaste_ray.runs import RunDir, json_bytes, made_by, open_parquet, read_json
 
 if TYPE_CHECKING:
     from xpaste_ray.pipelines.ray_profile import RemoteLedger
-
-_SHARDS_FOR_RAY = 2  # one is sealed sooner than Ray starts
 
 Order = Literal["streaming", "sequential"]
 """All stages at once, or one after the other for a card that cannot hold all models."""
@@ -142,7 +120,7 @@ class PoolJob:
             and made_by(run.scores) == self._scores_recipe()
             and made_by(run.rejects) == selected
             and is_sealed(run.pools / selected)
-            and run.pool_json.read_bytes() == json_bytes(_pointer(run, run.pools / selected))
+            and run.pool_json.read_bytes() == json_bytes(pointer(run, run.pools / selected))
             and not self._missing(Pass(MODEL_STAGES), unit_names(run))
         )
 
@@ -243,31 +221,19 @@ class PoolJob:
 
     def _select_and_seal(self, made_units: set[str]) -> None:
         """`made_units`: that this job has finished."""
-        step = self.steps["select"]
         began = time.perf_counter()
-        try:
+        with explained(self.run):
             if made_by(self.run.scores) != self._scores_recipe():
                 self.progress.say("gathering scores")
                 compact_scores(self.run, self._scores_recipe())
-            self.summary.counts |= select_and_seal(self.run, self.inputs, step, self._seal_shards)
+            settings = self.inputs.settings
+            seal_shards = shard_map(settings.resources, self.progress)
+            self.summary.counts |= select_and_seal(
+                self.run, settings, self.inputs.categories, self.steps["select"], seal_shards
+            )
             self._note_acceptance(made_units)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise RunError(
-                f"a file of the run is damaged ({error}): `xpaste pool verify {self.run.root} --repair` "
-                "finds and removes it, and the same command then makes it again"
-            ) from None
         made = self.summary.counts["candidates"]["made"]
         self.summary.note("select+seal", made, time.perf_counter() - began)
-
-    def _seal_shards(self, sealer: ShardSealer, shards: Sequence[pa.Table]) -> Iterable[SealedShard]:
-        """Few in this process, many on Ray, with the same bytes."""
-        if len(shards) < _SHARDS_FOR_RAY:
-            return seal_serially(sealer, shards)
-        from xpaste_ray.pipelines.sealing import seal_on_ray
-
-        start_ray(self.inputs.settings.resources, self.progress)
-        self.progress.say(f"sealing {len(shards)} shards")
-        return seal_on_ray(sealer, shards)
 
 
 def run_units(
@@ -332,39 +298,6 @@ def _why(ledger: "RemoteLedger", error: Exception) -> str:
     return f"Ray gave up: {line}"
 
 
-def _pointer(run: RunDir, folder: Location) -> dict[str, str]:
-    """What `pool.json` holds."""
-    return {
-        "current": folder.relative_to(run.root).as_posix(),
-        "manifest_checksum": hash_bytes((folder / MANIFEST).read_bytes()),
-    }
-
-
-def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap) -> dict[str, object]:
-    """Apply the selection rule, seal the kept proposals and point `pool.json` at the new pool.
-
-    Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
-    """
-    rule, cutout = inputs.settings.select, inputs.settings.cutout
-    selection = select(open_parquet(run.scores).read(), rule)
-    folder = run.pools / step.fingerprint
-    unusable = seal_pool(
-        selection.kept,
-        run.unit_file,
-        inputs.categories,
-        cutout.max_side_px,
-        step.fingerprint,
-        folder,
-        shard_map,
-    )
-    later = [dict(zip(REJECTS.names, rejection, strict=True)) for rejection in unusable]
-    rejects = pa.concat_tables([selection.rejects, pa.Table.from_pylist(later, schema=REJECTS)])
-    write_parquet(run.rejects, rejects, step.fingerprint)
-    write_json(run.pool_json, _pointer(run, folder))
-    made = {"candidate": selection.candidates, "proposal": selection.proposals}
-    return count_outcomes(rejects, made, kept=len(open_pool(folder)))
-
-
 def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
     """How many of the pool's instances come from these units."""
     places = scores.group_by(["round", "unit"]).aggregate([])
@@ -374,17 +307,3 @@ def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
     ordinals = own["ordinal"].cast(pa.string())
     names = pc.binary_join_element_wise(own["candidate_id"], own["method"], ordinals, "-")
     return int(pc.sum(pc.is_in(names, pa.array(pool.instance_ids, pa.string()))).as_py() or 0)
-
-
-def count_outcomes(rejects: pa.Table, made: dict[str, int], kept: int) -> dict[str, object]:
-    """Made, kept and rejected by reason. An instance is one proposal of one candidate, so both keep
-    as many. SchemaError if they do not balance: something was lost."""
-    counts: dict[str, object] = {}
-    for kind, total in made.items():
-        found = pc.value_counts(rejects.filter(pc.equal(rejects["kind"], kind))["reason"])
-        reasons = {one["values"]: one["counts"] for one in found.to_pylist()}
-        rejected = sum(reasons.values())
-        if kept + rejected != total:
-            raise SchemaError(f"{kind}s: {kept} kept + {rejected} rejected is not {total} made")
-        counts[f"{kind}s"] = {"made": total, "kept": kept, "rejected": dict(sorted(reasons.items()))}
-    return counts

@@ -1,7 +1,7 @@
 """Which proposals become instances: a pure rule over score columns, never over pixels.
 
-`rule` decides, in steps that each have a file: `limits` row by row, `overlaps` within a candidate, `duplicates`
-and `quota` within a category. `sweep` counts what other bars would keep.
+`rule` decides, in steps that each have a file: `limits` row by row, `overlaps` within a candidate,
+`duplicates` and `quota` within a category. `sweep` counts what other bars would keep.
 """
 
 from xpaste_ray.selection.columns import columns_of

@@ -28,8 +28,8 @@ def columns_of(rule: SelectSettings) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A value for each of the N rows. `candidate` counts in the order of the candidates' ids (as UTF-8 bytes),
-    `category` in that of the categories' ids.
+    """A value for each of the N rows. `candidate` counts in the order of the candidates' ids (as UTF-8
+    bytes), `category` in that of the categories' ids.
 
     place: (N,) int64, method by name, then ordinal; -1 without a proposal. score: (N,) float32, -inf where
     there is none that counts: not scored, rejected, or no finite number.
@@ -43,15 +43,16 @@ class Columns:
 
     @property
     def usable(self) -> np.ndarray:
-        return np.isfinite(self.score)
+        usable: np.ndarray = np.isfinite(self.score)
+        return usable
 
     @property
     def candidates(self) -> int:
         return int(self.candidate.max(initial=-1)) + 1
 
     def best_first(self, rows: np.ndarray) -> np.ndarray:
-        """Those rows by category, in each the higher score first. Ties go to the first method by name, then to
-        the lower ordinal, then to the first id."""
+        """Those rows by category, in each the higher score first. Ties go to the first method by name, then
+        to the lower ordinal, then to the first id."""
         keys = (self.candidate[rows], self.place[rows], -self.score[rows], self.category[rows])
         return rows[np.lexsort(keys)]
 
@@ -91,7 +92,8 @@ def read_columns(scores: pa.Table, rule: SelectSettings) -> Columns:
 
 def numbers(scores: pa.Table, name: str) -> np.ndarray:
     """(N,) float32, NaN where the column has null."""
-    return scores[name].to_numpy().astype(np.float32, copy=False)
+    values: np.ndarray = scores[name].to_numpy().astype(np.float32, copy=False)
+    return values
 
 
 def numbered(column: pa.ChunkedArray) -> np.ndarray:
@@ -101,4 +103,5 @@ def numbered(column: pa.ChunkedArray) -> np.ndarray:
     ranks[pc.array_sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(encoded.dictionary))
     ranks[-1] = -1
     indices = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy()
-    return ranks[indices]
+    found: np.ndarray = ranks[indices]
+    return found

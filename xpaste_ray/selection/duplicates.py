@@ -66,7 +66,8 @@ def _pairs(a: np.ndarray, b: np.ndarray, limit: float) -> tuple[np.ndarray, np.n
 def _exact(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Cosines of pairs, always summed in the same order."""
     x, y = a.astype(np.float64), b.astype(np.float64)
-    cosines: np.ndarray = (x * y).sum(axis=1) / np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    lengths = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    cosines: np.ndarray = (x * y).sum(axis=1) / np.where(lengths > 0, lengths, 1)
     return cosines
 
 

@@ -61,14 +61,16 @@ def bars(columns: Columns, rule: SelectSettings) -> np.ndarray:
     """
     if rule.rule == "threshold":
         return np.full(columns.category.max(initial=-1) + 1, 100 * rule.min_cosine, np.float32)
-    return np.minimum(np.float32(rule.min_clip_logit), relaxed_bars(columns, rule))
+    lowered: np.ndarray = np.minimum(relaxed_bars(columns, rule), np.float32(rule.min_clip_logit))
+    return lowered
 
 
 def relaxed_bars(columns: Columns, rule: SelectSettings) -> np.ndarray:
     """(categories,) float32: best of the category - tolerance; -inf where nothing has a score."""
     best = np.full(columns.category.max(initial=-1) + 1, -np.inf)
     np.maximum.at(best, columns.category, columns.score)
-    return (best - rule.tolerance).astype(np.float32)
+    relaxed: np.ndarray = (best - rule.tolerance).astype(np.float32)
+    return relaxed
 
 
 def _extreme(ufunc: np.ufunc, start: float, groups: np.ndarray, values: np.ndarray) -> np.ndarray:

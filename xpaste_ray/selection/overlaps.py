@@ -61,8 +61,8 @@ def _row_at(candidate: np.ndarray, row: np.ndarray, place: np.ndarray) -> np.nda
     wrong = (place < 0) | (place >= sizes[candidate[row]])
     if wrong.any():
         raise SchemaError(
-            f"stage 'select': a row tells of an overlap with proposal {place[wrong][0]} of a candidate that has "
-            f"{sizes[candidate[row]][wrong][0]}: the score table is not whole"
+            f"stage 'select': a row tells of an overlap with proposal {place[wrong][0]} of a candidate that "
+            f"has {sizes[candidate[row]][wrong][0]}: the score table is not whole"
         )
     found: np.ndarray = order[first[candidate[row]] + place]
     return found

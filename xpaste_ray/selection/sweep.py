@@ -24,9 +24,6 @@ class Sweep:
     made: dict[str, int]
     kept: dict[str, tuple[int, ...]]
 
-    def share(self, source: str, place: int) -> float:
-        return self.kept[source][place] / max(self.made[source], 1)
-
 
 def sweep(
     scores: pa.Table,

@@ -1,0 +1,122 @@
+"""The pools of a run: a selection is sealed beside the earlier ones, then `pool.json` points at it.
+
+A pool's folder keeps the rejects of its selection, so that going back to it is only pointing at it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from xpaste_ray.categories import Category
+from xpaste_ray.config import PoolSettings, ResourceSettings
+from xpaste_ray.errors import RunError
+from xpaste_ray.fingerprints import fingerprint, hash_bytes, hash_stream
+from xpaste_ray.pipelines.job import Progress, start_ray
+from xpaste_ray.pipelines.outcomes import count_outcomes, empty_categories, kept_in, made_in, source_images
+from xpaste_ray.pipelines.scores import read_scores, stored_embeddings
+from xpaste_ray.pipelines.steps import Step
+from xpaste_ray.pool import SealedShard, ShardMap, ShardSealer, is_sealed, seal_pool, seal_serially
+from xpaste_ray.pool.layout import MANIFEST
+from xpaste_ray.records import REJECTS
+from xpaste_ray.runs import RunDir, made_by, open_parquet, read_json, write_json, write_parquet
+from xpaste_ray.selection import Selection, columns_of, select
+from xpaste_ray.storage import Location
+
+_SHARDS_FOR_RAY = 2  # one is sealed sooner than Ray starts
+_REJECTS_FILE = "rejects.parquet"
+
+
+@contextmanager
+def explained(run: RunDir) -> Iterator[None]:
+    """A damaged file of the run becomes a RunError that says how to mend it."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RunError(
+            f"a file of the run is damaged ({error}): `xpaste pool verify {run.root} --repair` finds and "
+            "removes it, and its build, run again, makes it again"
+        ) from None
+
+
+def select_and_seal(
+    run: RunDir, settings: PoolSettings, categories: Sequence[Category], step: Step, seal_shards: ShardMap
+) -> dict[str, Any]:
+    """Apply the selection rule, seal the kept proposals and point `pool.json` at the new pool. One that was
+    sealed already from the same scores is only pointed at.
+
+    Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
+    """
+    folder = run.pools / step.fingerprint
+    file, recipe = folder / _REJECTS_FILE, _of_these_scores(run, step)
+    if is_sealed(folder) and made_by(file) == recipe:
+        rejects = open_parquet(file).read().replace_schema_metadata()
+    else:
+        rejects = _seal(run, settings, categories, step, seal_shards)
+        write_parquet(file, rejects, recipe)
+    write_parquet(run.rejects, rejects, step.fingerprint)
+    write_json(run.pool_json, pointer(run, folder))
+    counts = count_outcomes(rejects, made_in(run), kept_in(folder))
+    return {**counts, "empty_categories": empty_categories(rejects, read_json(folder / MANIFEST))}
+
+
+def _of_these_scores(run: RunDir, step: Step) -> str:
+    """What a pool is made from: with the same settings, --retry-failed may have changed scores."""
+    with run.scores.open() as data:
+        return fingerprint({"select": step.fingerprint, "scores": hash_stream(data)})
+
+
+def _seal(
+    run: RunDir, settings: PoolSettings, categories: Sequence[Category], step: Step, seal_shards: ShardMap
+) -> pa.Table:
+    """Returns the rejects."""
+    selection = _selected(run, settings)
+    folder = run.pools / step.fingerprint
+    side_px = settings.cutout.max_side_px
+    unusable = seal_pool(
+        selection.kept, run.unit_file, categories, side_px, step.fingerprint, folder, seal_shards
+    )
+    later = _unusable(unusable, set(pc.unique(source_images(folder)).to_pylist()) if unusable else set())
+    return pa.concat_tables([selection.rejects, pa.Table.from_pylist(later, schema=REJECTS)])
+
+
+def _selected(run: RunDir, settings: PoolSettings) -> Selection:
+    scores = read_scores(run, columns_of(settings.select))
+    with stored_embeddings(run, scores) as embeddings:
+        return select(scores, settings.select, settings.seed, embeddings)
+
+
+def _unusable(rejections: Iterable[tuple[str, str, str, str]], kept: set[str]) -> list[dict[str, str]]:
+    """Rows of `REJECTS` for what turned out unusable when it was cut out. A candidate, which each of its
+    proposals names, is one of them once, and if no other instance of it is `kept`."""
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for rejection in rejections:
+        kind, name, *_ = rejection
+        if kind == "proposal" or name not in kept:
+            rows.setdefault((kind, name), dict(zip(REJECTS.names, rejection, strict=True)))
+    return list(rows.values())
+
+
+def pointer(run: RunDir, folder: Location) -> dict[str, str]:
+    """What `pool.json` holds."""
+    return {
+        "current": folder.relative_to(run.root).as_posix(),
+        "manifest_checksum": hash_bytes((folder / MANIFEST).read_bytes()),
+    }
+
+
+def shard_map(resources: ResourceSettings, progress: Progress) -> ShardMap:
+    """Few in this process, many on Ray, with the same bytes."""
+
+    def seal(sealer: ShardSealer, shards: Sequence[pa.Table]) -> Iterable[SealedShard]:
+        if len(shards) < _SHARDS_FOR_RAY:
+            return seal_serially(sealer, shards)
+        from xpaste_ray.pipelines.sealing import seal_on_ray
+
+        start_ray(resources, progress)
+        progress.say(f"sealing {len(shards)} shards")
+        return seal_on_ray(sealer, shards)
+
+    return seal
