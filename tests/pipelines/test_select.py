@@ -23,7 +23,7 @@ from xpaste_ray.pool import open_pool
 from xpaste_ray.records import Candidate, Proposal, unit_from_row
 from xpaste_ray.report import ConsoleProgress
 from xpaste_ray.report_selection import bars_of, empty_category_lines
-from xpaste_ray.runs import RunDir, open_parquet, read_json, write_json
+from xpaste_ray.runs import RunDir, open_parquet, open_run, read_json, write_json
 from xpaste_ray.unit_files import write_unit
 
 QUIET = ConsoleProgress()
@@ -160,6 +160,19 @@ def test_scores_that_changed_are_selected_anew(run):
     run.scores.remove()
     build_pool(settings(), run.root, QUIET)
     assert len(names(run)) == 12 and verify_pool(run, QUIET) == []
+
+
+def test_a_pool_whose_rejects_are_damaged_is_sealed_again(run):
+    file = run.root / current(run) / "rejects.parquet"
+    good = file.read_bytes()
+    file.write_whole(good[:20] + bytes(40) + good[60:])
+    select_pool(str(run.root), QUIET)
+    assert file.read_bytes() == good and verify_pool(run, QUIET) == []
+
+
+def test_one_at_a_time_works_in_a_run(run):
+    with open_run(run.root), pytest.raises(ConfigError, match="another xpaste is at work there"):
+        select_pool(str(run.root), QUIET)
 
 
 def test_all_options_of_the_command(run):

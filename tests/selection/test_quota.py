@@ -36,10 +36,10 @@ def test_a_random_choice_follows_from_the_seed_and_each_identity():
 
 
 def test_every_candidate_is_as_likely_as_another():
-    """Each of ten is among the three in about 0.3 of 400 seeds: 120, with a deviation of 9."""
+    """Each of ten is among the three in about 0.3 of 200 seeds: 60, with a deviation of 6.5."""
     rows, settings = _rows(10), rule(max_per_category=3, pick="random")
     counts = dict.fromkeys((f"k{i:02}-1-m-0" for i in range(10)), 0)
-    for seed in range(400):
+    for seed in range(200):
         for name in outcome(rows, settings, seed=seed)[0]:
             counts[name] += 1
-    assert sum(counts.values()) == 1200 and min(counts.values()) > 80 and max(counts.values()) < 160
+    assert sum(counts.values()) == 600 and min(counts.values()) > 35 and max(counts.values()) < 85

@@ -56,6 +56,13 @@ def test_best_proposal_wins_and_ties_break_by_method_name_then_by_ordinal():
     assert set(rejected.values()) == {"not_best_proposal"}
 
 
+def test_ties_do_not_follow_the_order_in_which_methods_were_listed():
+    """In the paper's code they do: the order of a directory, which differs by machine."""
+    listed = [row("a", 25, method=method) for method in ("u2net", "clipseg", "sam")]
+    for rows in (listed, listed[::-1], listed[1:] + listed[:1]):
+        assert outcome(rows, rule())[0] == ["a-clipseg-0"]
+
+
 def test_candidate_is_rejected_for_its_best_proposals_reason():
     rows = [row("a", 10, method="x"), row("a", 30, method="y", area_fraction=0.01)]
     assert outcome(rows, rule())[1][("candidate", "a")] == "area_too_small"
@@ -69,7 +76,7 @@ def test_failed_proposal_does_not_lend_its_reason_to_the_candidate():
 
 
 def test_all_failed_category_keeps_nothing():
-    """In the paper's code the bar of such a category falls to -2 and failures pass it (papers 1.13, 5)."""
+    """In the paper's code the bar of such a category falls to -2 and failures pass it."""
     rows = [
         row("a", None, area_fraction=0.0, reason="scoring_failed"),
         row("b", None, method=None, reason="black_image"),
@@ -119,10 +126,12 @@ def test_similarity_to_real_crops_is_a_limit_only_where_there_are_some():
     rows = [
         row("a", 30, real_similarity=0.6), row("b", 30, real_similarity=0.59),
         row("c", 30, real_similarity=float("nan")), row("d", 30, category=2),
+        row("e", 30),
     ]  # fmt: skip
     kept, rejected = outcome(rows, rule(min_real_similarity=0.6))
     assert kept == ["a-m-0", "d-m-0"]
-    assert rejected[("candidate", "b")] == rejected[("candidate", "c")] == "low_real_similarity"
+    assert rejected[("candidate", "b")] == "low_real_similarity"
+    assert rejected[("candidate", "c")] == rejected[("candidate", "e")] == "no_score"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from xpaste_ray.pipelines.figures import StageFigures, acceptance
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.ledger import LedgerState
 from xpaste_ray.pipelines.metrics import RayRecorder
-from xpaste_ray.pipelines.pools import explained, pointer, select_and_seal, shard_map
+from xpaste_ray.pipelines.pools import explained, pointer, select_and_seal
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_pass, threads_of
 from xpaste_ray.pipelines.scores import compact_scores, scores_recipe
 from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
@@ -226,10 +226,9 @@ class PoolJob:
             if made_by(self.run.scores) != self._scores_recipe():
                 self.progress.say("gathering scores")
                 compact_scores(self.run, self._scores_recipe())
-            settings = self.inputs.settings
-            seal_shards = shard_map(settings.resources, self.progress)
+            settings, categories = self.inputs.settings, self.inputs.categories
             self.summary.counts |= select_and_seal(
-                self.run, settings, self.inputs.categories, self.steps["select"], seal_shards
+                self.run, settings, categories, self.steps["select"], settings.resources, self.progress
             )
             self._note_acceptance(made_units)
         made = self.summary.counts["candidates"]["made"]

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from xpaste_ray.categories import Category
 from xpaste_ray.config import PoolSettings, ResourceSettings
@@ -42,7 +41,12 @@ def explained(run: RunDir) -> Iterator[None]:
 
 
 def select_and_seal(
-    run: RunDir, settings: PoolSettings, categories: Sequence[Category], step: Step, seal_shards: ShardMap
+    run: RunDir,
+    settings: PoolSettings,
+    categories: Sequence[Category],
+    step: Step,
+    resources: ResourceSettings,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Apply the selection rule, seal the kept proposals and point `pool.json` at the new pool. One that was
     sealed already from the same scores is only pointed at.
@@ -50,12 +54,17 @@ def select_and_seal(
     Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
     """
     folder = run.pools / step.fingerprint
-    file, recipe = folder / _REJECTS_FILE, _of_these_scores(run, step)
-    if is_sealed(folder) and made_by(file) == recipe:
-        rejects = open_parquet(file).read().replace_schema_metadata()
-    else:
-        rejects = _seal(run, settings, categories, step, seal_shards)
-        write_parquet(file, rejects, recipe)
+    recipe = _of_these_scores(run, step)
+    rejects = _sealed_rejects(folder, recipe)
+    if rejects is None:
+        selection = _selected(run, settings, progress)
+        shards = shard_map(resources, progress)
+        side_px = settings.cutout.max_side_px
+        unusable = seal_pool(
+            selection.kept, run.unit_file, categories, side_px, step.fingerprint, folder, shards
+        )
+        rejects = pa.concat_tables([selection.rejects, _unusable(unusable, folder)])
+        write_parquet(folder / _REJECTS_FILE, rejects, recipe)
     write_parquet(run.rejects, rejects, step.fingerprint)
     write_json(run.pool_json, pointer(run, folder))
     counts = count_outcomes(rejects, made_in(run), kept_in(folder))
@@ -68,35 +77,37 @@ def _of_these_scores(run: RunDir, step: Step) -> str:
         return fingerprint({"select": step.fingerprint, "scores": hash_stream(data)})
 
 
-def _seal(
-    run: RunDir, settings: PoolSettings, categories: Sequence[Category], step: Step, seal_shards: ShardMap
-) -> pa.Table:
-    """Returns the rejects."""
-    selection = _selected(run, settings)
-    folder = run.pools / step.fingerprint
-    side_px = settings.cutout.max_side_px
-    unusable = seal_pool(
-        selection.kept, run.unit_file, categories, side_px, step.fingerprint, folder, seal_shards
-    )
-    later = _unusable(unusable, set(pc.unique(source_images(folder)).to_pylist()) if unusable else set())
-    return pa.concat_tables([selection.rejects, pa.Table.from_pylist(later, schema=REJECTS)])
+def _sealed_rejects(folder: Location, recipe: str) -> pa.Table | None:
+    """The rejects of a pool that is sealed already; None if it must be sealed."""
+    file = folder / _REJECTS_FILE
+    if not (is_sealed(folder) and made_by(file) == recipe):
+        return None
+    try:
+        return open_parquet(file).read().replace_schema_metadata()
+    except (OSError, pa.ArrowInvalid):  # damaged
+        return None
 
 
-def _selected(run: RunDir, settings: PoolSettings) -> Selection:
-    scores = read_scores(run, columns_of(settings.select))
+def _selected(run: RunDir, settings: PoolSettings, progress: Progress) -> Selection:
+    rule = settings.select
+    scores = read_scores(run, columns_of(rule))
+    progress.say(f"selecting from {scores.num_rows:,} proposals")
+    if rule.max_duplicate_cosine is not None:
+        progress.say("comparing the embeddings of what passes")
     with stored_embeddings(run, scores) as embeddings:
-        return select(scores, settings.select, settings.seed, embeddings)
+        return select(scores, rule, settings.seed, embeddings)
 
 
-def _unusable(rejections: Iterable[tuple[str, str, str, str]], kept: set[str]) -> list[dict[str, str]]:
+def _unusable(rejections: Sequence[tuple[str, str, str, str]], folder: Location) -> pa.Table:
     """Rows of `REJECTS` for what turned out unusable when it was cut out. A candidate, which each of its
-    proposals names, is one of them once, and if no other instance of it is `kept`."""
+    proposals names, is one of them once, and if no other instance of it is in the pool."""
+    kept = set(source_images(folder).to_pylist()) if rejections else set()
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for rejection in rejections:
         kind, name, *_ = rejection
         if kind == "proposal" or name not in kept:
             rows.setdefault((kind, name), dict(zip(REJECTS.names, rejection, strict=True)))
-    return list(rows.values())
+    return pa.Table.from_pylist(list(rows.values()), schema=REJECTS)
 
 
 def pointer(run: RunDir, folder: Location) -> dict[str, str]:

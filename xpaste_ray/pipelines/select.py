@@ -16,7 +16,7 @@ from xpaste_ray.config import (
 )
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pipelines.job import Progress, Summary, finish_record
-from xpaste_ray.pipelines.pools import explained, select_and_seal, shard_map
+from xpaste_ray.pipelines.pools import explained, select_and_seal
 from xpaste_ray.pipelines.scores import has_scores, read_scores, stored_embeddings
 from xpaste_ray.pipelines.steps import select_step
 from xpaste_ray.pool.layout import MANIFEST
@@ -53,7 +53,7 @@ def select_pool(
         step = select_step(settings, record["steps"]["score"]["fingerprint"])
         summary = Summary()
         with explained(run):
-            counts = select_and_seal(run, settings, _categories(run), step, shard_map(_ALL_CORES, progress))
+            counts = select_and_seal(run, settings, _categories(run), step, _ALL_CORES, progress)
         summary.counts = {**record.get("counts", {}), **counts}
         summary.wall_seconds = time.perf_counter() - began
         summary.note("select+seal", counts["candidates"]["made"], summary.wall_seconds)

@@ -16,14 +16,19 @@ _ALWAYS = (
 
 
 def columns_of(rule: SelectSettings) -> tuple[str, ...]:
-    """The columns of `SCORES` that the rule reads, or that sealing needs of what it keeps."""
+    """The columns of `SCORES` that the rule reads, and those of `kept_columns`."""
     asked = {
         "real_similarity": rule.min_real_similarity is not None,
         "nsfw": rule.max_nsfw is not None,
         "aesthetic": rule.min_aesthetic is not None,
         "overlaps": rule.proposals == "many",
     }
-    return (*_ALWAYS, rule.score, *(name for name, is_asked in asked.items() if is_asked))
+    return (*kept_columns(rule), *(name for name, is_asked in asked.items() if is_asked))
+
+
+def kept_columns(rule: SelectSettings) -> tuple[str, ...]:
+    """Those that are passed on of what is kept."""
+    return (*_ALWAYS, rule.score)
 
 
 @dataclass(frozen=True, slots=True)

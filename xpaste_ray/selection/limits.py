@@ -18,35 +18,37 @@ def failed_limits(
     """The reason and the rows (N,) bool of each limit that the rule has. A row's reason is its first; what is
     said of rows without a usable score does not count.
 
-    A category without real crops has no similarity to them (null), and so no such limit; a head that was
-    asked for and did not judge a row leaves it `no_score`.
+    What was asked for and did not judge a row leaves it `no_score`. But where nothing of a category has a
+    similarity to real crops, there are none of it, and no such limit.
     """
     if rule.proposals == "one-per-image":
         yield "not_best_proposal", ~is_best(columns)
-    bar = bars(columns, rule)[columns.category]
+    bar_of = bars(columns, rule)
+    bar = bar_of[columns.category]
     yield "low_clip_logit", columns.score <= bar if rule.rule == "threshold" else columns.score < bar
     areas = numbers(scores, "area_fraction")
     yield "area_too_small", ~(areas >= rule.min_area_fraction)
     yield "area_too_large", ~(areas <= rule.max_area_fraction)
     if rule.min_real_similarity is not None:
-        known = scores["real_similarity"].is_valid().to_numpy()
-        yield "low_real_similarity", known & ~(numbers(scores, "real_similarity") >= rule.min_real_similarity)
+        similarity = numbers(scores, "real_similarity")
+        has_crops = np.zeros(len(bar_of), bool)
+        has_crops[columns.category[np.isfinite(similarity)]] = True
+        yield "no_score", ~np.isfinite(similarity) & has_crops[columns.category]
+        yield "low_real_similarity", similarity < rule.min_real_similarity
     if rule.max_nsfw is not None:
-        yield from _by_head("nsfw", numbers(scores, "nsfw"), numbers(scores, "nsfw") > rule.max_nsfw)
+        nsfw = numbers(scores, "nsfw")
+        yield "no_score", ~np.isfinite(nsfw)
+        yield "nsfw", nsfw > rule.max_nsfw
     if rule.min_aesthetic is not None:
         aesthetic = numbers(scores, "aesthetic")
-        yield from _by_head("low_aesthetic", aesthetic, aesthetic < rule.min_aesthetic)
-
-
-def _by_head(reason: str, values: np.ndarray, failed: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    yield "no_score", ~np.isfinite(values)
-    yield reason, failed
+        yield "no_score", ~np.isfinite(aesthetic)
+        yield "low_aesthetic", aesthetic < rule.min_aesthetic
 
 
 def is_best(columns: Columns) -> np.ndarray:
     """(N,) bool: the row with its candidate's highest score. Ties go to the first method by name, then to the
     lower ordinal. Every candidate has one, a failed one too."""
-    best = columns.score == _extreme(np.maximum, -np.inf, columns.candidate, columns.score)
+    best: np.ndarray = columns.score == _extreme(np.maximum, -np.inf, columns.candidate, columns.score)
     for values in (columns.place, np.arange(len(best))):
         least = _extreme(np.minimum, np.iinfo(np.int64).max, columns.candidate[best], values[best])
         best[best] = values[best] == least

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from xpaste_ray.config import SelectSettings
 from xpaste_ray.records import REJECTS
-from xpaste_ray.selection.columns import Columns, columns_of, read_columns
+from xpaste_ray.selection.columns import Columns, kept_columns, read_columns
 from xpaste_ray.selection.duplicates import Embeddings, near_duplicates
 from xpaste_ray.selection.limits import failed_limits, is_best
 from xpaste_ray.selection.overlaps import covered
@@ -26,8 +26,8 @@ _CODES = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """kept: rows of the score table that become instances, in pool order. rejects: rows of `REJECTS`.
-    candidates, proposals: how many were decided on.
+    """kept: the rows that become instances, in pool order, with the columns `kept_columns(rule)`. rejects:
+    rows of `REJECTS`. candidates, proposals: how many were decided on.
 
     For proposals kept + rejected = made; so it is for candidates, of which one is kept if any proposal of
     it is.
@@ -51,7 +51,7 @@ def select(
     columns = read_columns(scores, rule)
     codes = decide(columns, scores, rule, seed, embeddings)
     order = columns.pool_order()
-    kept = scores.select(columns_of(rule)).take(pa.array(order[codes[order] == _CODES[KEPT]]))
+    kept = scores.select(kept_columns(rule)).take(pa.array(order[codes[order] == _CODES[KEPT]]))
     proposals = int(np.count_nonzero(columns.place >= 0))
     return Selection(kept, _rejects(scores, columns, codes, order), columns.candidates, proposals)
 
