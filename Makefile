@@ -36,6 +36,7 @@ bench: setup
 	$(BIN)/python benchmarks/compose.py
 	$(BIN)/python benchmarks/generate.py
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/tables.py
 
 lock:
