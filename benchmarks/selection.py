@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from measuring import Gate, finish
 
@@ -164,12 +165,13 @@ def measure(root: str, case: str) -> None:
             selection = select(scores, rule, 0, embeddings)
         del scores
         write_parquet(run.root / f"rejects-{case}.parquet", selection.rejects)
-        reasons = selection.rejects["reason"].value_counts().to_pylist()
+        of_candidates = pc.equal(selection.rejects["kind"], "candidate")
+        reasons = selection.rejects.filter(of_candidates)["reason"].value_counts().to_pylist()
         told = {
             "candidates": selection.candidates,
             "proposals": selection.proposals,
             "kept": selection.kept.num_rows,
-            "rejected": {one["values"]: one["counts"] for one in reasons},
+            "rejected_candidates": {one["values"]: one["counts"] for one in reasons},
         }
     seconds = time.perf_counter() - began
     print(json.dumps({"seconds": seconds, "read_s": read_s, "peak_gib": _peak_gib(), **told}))
