@@ -38,6 +38,7 @@ bench: setup
 	$(BIN)/python benchmarks/generate.py
 	$(BIN)/python benchmarks/segment.py
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/tables.py
 
 lock:

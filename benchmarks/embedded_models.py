@@ -92,7 +92,7 @@ def measure_chain(clip: ClipModel, run: RunDir) -> tuple[dict[str, Any], dict[st
     )
     inputs = resolve_inputs(load_settings("demo", overrides))
     settings = inputs.settings
-    generate = GenerateStage(settings.source, inputs.source_model)
+    generate = GenerateStage(settings.sources["diffusion"], inputs.sources["diffusion"].recipe["model"])
     segment, score = SegmentStage(settings.segment), ScoreStage(settings.score)
     torch.set_num_threads(THREADS)
     units = pool.write_units(run, inputs)

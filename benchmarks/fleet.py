@@ -80,7 +80,7 @@ def run_fleet(run: RunDir, gpus: int, units: int, plan: Plan | None) -> tuple[Pl
     try:
         configure_data()
         plan = plan or plan_resources(AUTO, COSTS, cluster_nodes())
-        opener = OpenPrompts(run, "stand-in")
+        opener = OpenPrompts(run)
         run_units(run, range(units), plan, standins.code(**stand_in), opener, "benchmark", 1)
     finally:
         ray.shutdown()

@@ -21,7 +21,8 @@ from tests import standins
 from xpaste_ray.config import PoolSettings, load
 from xpaste_ray.errors import RunError, XPasteError
 from xpaste_ray.pace import NOTHING_KNOWN, StageState
-from xpaste_ray.pipelines.pool import PoolJob, StageCode
+from xpaste_ray.pipelines.pool import PoolJob
+from xpaste_ray.pipelines.stage_code import StageCode
 from xpaste_ray.pipelines.steps import plan_steps
 from xpaste_ray.pipelines.units import OpenPrompts, unit_names
 from xpaste_ray.records import SCORES, Candidate

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from xpaste_ray.config import PoolSettings, load
-from xpaste_ray.pipelines.pool import run_units, stage_code
+from xpaste_ray.pipelines.pool import run_units
 from xpaste_ray.pipelines.resources import MODEL_STAGES, cpus_booked
+from xpaste_ray.pipelines.stage_code import stage_code
 from xpaste_ray.pipelines.steps import Inputs, resolve_inputs
 from xpaste_ray.pipelines.units import OpenPrompts, write_units
 from xpaste_ray.runs import RunDir
@@ -32,7 +33,7 @@ def pipeline_images_per_s(root: Path) -> float:
     try:
         configure_data()
         plan = {stage: getattr(resources, stage) for stage in MODEL_STAGES}
-        code = stage_code(inputs, plan)
+        code = stage_code(inputs, plan, "diffusion", run)
         run_units(run, range(UNITS), plan, code, OpenPrompts(run), "benchmark", inputs.embedding_dim)
     finally:
         ray.shutdown()

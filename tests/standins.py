@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from xpaste_ray.errors import DeviceLost
-from xpaste_ray.pipelines.pool import StageCode
+from xpaste_ray.pipelines.stage_code import StageCode
 from xpaste_ray.records import Candidate, Proposal
 from xpaste_ray.rng import rng_for
 from xpaste_ray.stages.batches import ShapedBatches

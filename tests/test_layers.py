@@ -116,7 +116,7 @@ LAYER_OF = {
     **dict.fromkeys(["models", "embedded", "torch"], 2),
     "stages": 3,
     "pipelines": 4,
-    **dict.fromkeys(["cli", "report", "pool_report"], 5),
+    **dict.fromkeys(["cli", "report", "report_pool", "report_selection"], 5),
 }  # fmt: skip
 
 

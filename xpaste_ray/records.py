@@ -18,6 +18,9 @@ Status = Literal["ok", "rejected"]
 
 OVERLAP_FROM = 0.1
 
+GIVEN = "given"
+"""The method of a mask that its source brought along."""
+
 SCORE_NAMES = (
     "clip_logit", "clip_logit_image", "clip_logit_crop", "clip_logit_black", "real_similarity", "nsfw",
     "aesthetic",

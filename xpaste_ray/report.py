@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from xpaste_ray.pace import NOTHING_KNOWN, Pace, StageState, duration, status_text
+from xpaste_ray.report_selection import empty_category_lines
 
 if TYPE_CHECKING:
     from xpaste_ray.backgrounds import Backgrounds
@@ -244,8 +245,8 @@ def print_summary(summary: "Summary", out: Path) -> None:
     else:
         _print_stages(console, summary)
     console.print(_outcome_table(counts))
-    for category in counts["categories"]["without_instances"]:
-        console.print(f"[yellow]no instance of {category}")
+    for line in empty_category_lines(counts.get("empty_categories", {})):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     for name, reason in counts["backgrounds"]["rejected"].items():
         console.print(f"[yellow]background {name}: {reason}")
     console.print(f"{counts['dataset']['images']} images", highlight=False)
@@ -264,6 +265,8 @@ def print_pool_summary(summary: "Summary", out: str) -> None:
     for kind in ("candidates", "proposals"):
         table.add_row(*Outcome(kind, **summary.counts[kind]).cells)
     console.print(table)
+    for line in empty_category_lines(summary.counts.get("empty_categories", {})):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     kept = summary.counts["proposals"]["kept"]
     console.print(f"{kept} instances in {out}", highlight=False, soft_wrap=True)
 

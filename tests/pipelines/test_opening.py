@@ -13,7 +13,7 @@ from xpaste_ray.config import StageResources
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.pipelines.opening import chosen_categories, notes_on, open_sources
-from xpaste_ray.pipelines.pool import stage_code
+from xpaste_ray.pipelines.stage_code import stage_code
 from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
 from xpaste_ray.records import Candidate
 from xpaste_ray.sources.found import FoundImages

@@ -23,7 +23,7 @@ from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pictures.decode import decode
 from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
 from xpaste_ray.pipelines.host_pace import RemotePace
-from xpaste_ray.pipelines.pool import StageCode
+from xpaste_ray.pipelines.stage_code import StageCode
 from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
 from xpaste_ray.pipelines.verify import verify_pool
 from xpaste_ray.records import Candidate, Prompt

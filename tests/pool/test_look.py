@@ -18,7 +18,7 @@ from xpaste_ray.pool.check import check_pool
 from xpaste_ray.pool.sheet import draw_sheets
 from xpaste_ray.pool.stats import describe
 from xpaste_ray.pool.write import write_pool as write_rows
-from xpaste_ray.pool_report import bars, print_pool_info
+from xpaste_ray.report_pool import bars, print_pool_info
 from xpaste_ray.runs import read_json, write_json
 from xpaste_ray.storage import locate
 

@@ -13,6 +13,7 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     pool_files,
     prompts,
     search,
+    selection,
     settings,
 )
 from xpaste_ray.cli.app import app

@@ -36,7 +36,7 @@ def pool_info(
 
     from xpaste_ray.pool import open_pool
     from xpaste_ray.pool.stats import describe
-    from xpaste_ray.pool_report import print_pool_info
+    from xpaste_ray.report_pool import print_pool_info
 
     info = describe(open_pool(pool), score)
     if as_json:
@@ -124,8 +124,8 @@ def pool_import(
     """A pool of cut-outs that exist as files. What is not usable is counted, and told in rejects.parquet."""
     from xpaste_ray.config import CutoutSettings
     from xpaste_ray.pool.importing import import_pool, plan_import
-    from xpaste_ray.pool_report import print_new_pool
     from xpaste_ray.report import CountingProgress
+    from xpaste_ray.report_pool import print_new_pool
     from xpaste_ray.storage import locate
 
     settings = CutoutSettings(
@@ -148,8 +148,8 @@ def pool_merge(
     """Several pools as one, their categories matched by name."""
     from xpaste_ray.pool import open_pool
     from xpaste_ray.pool.merge import merge_pools
-    from xpaste_ray.pool_report import print_new_pool
     from xpaste_ray.report import CountingProgress
+    from xpaste_ray.report_pool import print_new_pool
     from xpaste_ray.storage import locate
 
     if len(pools) < 2:

@@ -20,10 +20,12 @@ from xpaste_ray.config.compose import (
 )
 from xpaste_ray.config.presets import (
     PRESETS_DIR,
+    change,
     dump_settings,
     kind_of,
     load,
     load_settings,
+    parse_settings,
     preset_descriptions,
     preset_names,
 )
@@ -105,10 +107,12 @@ __all__ = [
     "WebDatasetSource",
     "WebSource",
     "WorkerResources",
+    "change",
     "dump_settings",
     "kind_of",
     "load",
     "load_settings",
+    "parse_settings",
     "preset_descriptions",
     "preset_names",
 ]

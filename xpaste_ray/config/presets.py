@@ -61,12 +61,19 @@ def load(
     Raises ConfigError that names the field, what was given and what is allowed or near.
     """
     where = f"{preset}: " if _is_path(preset) else ""
-    found = _validate(kind, _read(preset), where).model_dump(mode="json")  # with defaults: to be set, too
+    return change(parse_settings(kind, _read(preset), where), overrides, values)
+
+
+def change(
+    settings: _Job, overrides: Sequence[str], values: Mapping[str, Any] = MappingProxyType({})
+) -> _Job:
+    """The settings with overrides and values as for `load`. ConfigError as there."""
+    found = settings.model_dump(mode="json")  # with defaults: to be set, too
     for override in overrides:
         _set(found, *_parse(override))
     for path, value in values.items():
         _set(found, path, value)
-    return _validate(kind, found)
+    return parse_settings(type(settings), found)
 
 
 def _is_path(preset: str) -> bool:
@@ -101,7 +108,8 @@ def _read(preset: str) -> dict[str, Any]:
     return values
 
 
-def _validate(kind: type[_Job], values: Any, where: str = "") -> _Job:
+def parse_settings(kind: type[_Job], values: Any, where: str = "") -> _Job:
+    """Settings from plain values, such as `run.json` has. ConfigError; `where` begins its message."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:

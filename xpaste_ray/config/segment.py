@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from xpaste_ray.config.base import Dtype, Fraction, PositiveInt, Section, Template
 from xpaste_ray.config.sources import Name
+from xpaste_ray.records import GIVEN
 
 SidePx = Annotated[int, Field(ge=64, multiple_of=32)]  # the coarsest features of either network: 32 pixels
 
@@ -124,4 +125,6 @@ class SegmentSettings(Section):
     def _some_method(cls, methods: dict[str, AnyMethod]) -> dict[str, AnyMethod]:
         if not methods:
             raise ValueError("needs at least one method, such as grabcut: {kind: grabcut}")
+        if GIVEN in methods:
+            raise ValueError(f"the name {GIVEN} is that of masks which a source brings along")
         return methods

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from xpaste_ray.config.base import Section
 from xpaste_ray.config.compose import ComposeSettings
@@ -45,6 +45,12 @@ class PoolSettings(Section):
         if not sources:
             raise ValueError("needs at least one source, such as photos: {kind: folder, path: photos/}")
         return sources
+
+    @model_validator(mode="after")
+    def _scores_are_made(self) -> "PoolSettings":
+        for problem in self.select.unmade(self.score):
+            raise ValueError(problem)
+        return self
 
 
 class Settings(PoolSettings, DatasetSettings):

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from xpaste_ray.config import PoolSettings
 from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_record
 from xpaste_ray.pipelines.opening import notes_on
-from xpaste_ray.pipelines.pool import Order, PoolJob, StageCode
+from xpaste_ray.pipelines.pool import Order, PoolJob
+from xpaste_ray.pipelines.stage_code import StageCode
 from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
 from xpaste_ray.runs import RunDir, check_steps, open_run, read_json, remove_leftovers
 

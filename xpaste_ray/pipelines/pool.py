@@ -1,34 +1,25 @@
 """The pool pipeline: units -> source -> segment -> score -> unit files, then select and seal."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xpaste_ray.config import (
-    AnnotatedSource,
-    CandidatesSource,
-    CutoutsSource,
-    DiffusionSource,
-    FolderSource,
-    SearchSource,
-    StageResources,
-    WebDatasetSource,
-    WebSource,
-)
-from xpaste_ray.errors import ConfigError, RunError, SchemaError
-from xpaste_ray.fingerprints import hash_bytes
+from xpaste_ray.config import StageResources
+from xpaste_ray.errors import RunError
 from xpaste_ray.pipelines.adapter import Opener, StageActor
 from xpaste_ray.pipelines.figures import StageFigures, acceptance
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.ledger import LedgerState
 from xpaste_ray.pipelines.metrics import RayRecorder
+from xpaste_ray.pipelines.pools import explained, pointer, select_and_seal
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_pass, threads_of
 from xpaste_ray.pipelines.scores import compact_scores, scores_recipe
+from xpaste_ray.pipelines.stage_code import Code, stage_code
 from xpaste_ray.pipelines.steps import Inputs, Step, units_recipe
 from xpaste_ray.pipelines.units import (
     OpenFiles,
@@ -41,49 +32,15 @@ from xpaste_ray.pipelines.units import (
     units,
     write_units,
 )
-from xpaste_ray.pool import (
-    Pool,
-    SealedShard,
-    ShardMap,
-    ShardSealer,
-    is_sealed,
-    open_pool,
-    seal_pool,
-    seal_serially,
-)
-from xpaste_ray.pool.layout import MANIFEST
-from xpaste_ray.records import REJECTS, unit_id
-from xpaste_ray.runs import (
-    RunDir,
-    json_bytes,
-    made_by,
-    open_parquet,
-    read_json,
-    write_json,
-    write_parquet,
-)
-from xpaste_ray.selection import select
-from xpaste_ray.sources.found import FoundImages
-from xpaste_ray.storage import Location
+from xpaste_ray.pool import Pool, is_sealed, open_pool
+from xpaste_ray.records import unit_id
+from xpaste_ray.runs import RunDir, json_bytes, made_by, open_parquet, read_json
 
 if TYPE_CHECKING:
     from xpaste_ray.pipelines.ray_profile import RemoteLedger
 
-_SHARDS_FOR_RAY = 2  # one is sealed sooner than Ray starts
-
 Order = Literal["streaming", "sequential"]
 """All stages at once, or one after the other for a card that cannot hold all models."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageCode:
-    """What a stage runs: "module:Class" and the arguments of its constructor."""
-
-    target: str
-    kwargs: Mapping[str, Any]
-
-
-Code = Mapping[str, StageCode]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,51 +49,6 @@ class Pass:
 
     stages: tuple[str, ...]
     source: str | None = None
-
-
-def stage_code(inputs: Inputs, plan: Plan, source: str | None, run: RunDir) -> Code:
-    """The models' own stages. source: whose units come, where the plan begins with the source stage. run:
-    where what is fetched is kept."""
-    settings = inputs.settings
-    code = {}
-    for stage, resources in plan.items():
-        match stage:
-            case "source":
-                code[stage] = _source_code(inputs, source or "", resources.device, run)
-            case "segment":
-                code[stage] = StageCode(
-                    "xpaste_ray.stages.segment:SegmentStage",
-                    {"settings": settings.segment, "device": resources.device},
-                )
-            case "score":
-                code[stage] = StageCode(
-                    "xpaste_ray.stages.score:ScoreStage",
-                    {"settings": settings.score, "device": resources.device},
-                )
-    return code
-
-
-def _source_code(inputs: Inputs, name: str, device: str, run: RunDir) -> StageCode:
-    settings = inputs.settings.sources[name]
-    match settings:
-        case DiffusionSource():
-            model, negative = inputs.sources[name].recipe["model"], inputs.settings.prompts.negative
-            kwargs = {"settings": settings, "model_name": model, "device": device, "negative": negative}
-            return StageCode("xpaste_ray.stages.generate:GenerateStage", kwargs)
-        case FolderSource() | WebDatasetSource() | CandidatesSource() | CutoutsSource() | AnnotatedSource():
-            opened = inputs.sources[name]
-            assert isinstance(opened, FoundImages)
-            return StageCode(
-                "xpaste_ray.stages.read:ReadStage", {"settings": settings, "place": opened.place}
-            )
-        case WebSource() | SearchSource():
-            from xpaste_ray.pipelines.host_pace import RemotePace
-
-            pace = RemotePace(settings.requests_per_host_s)
-            return StageCode(
-                "xpaste_ray.stages.fetch:FetchStage", {"settings": settings, "run": run, "pace": pace}
-            )
-    raise ConfigError(f"sources.{name}: {settings.kind} is not there yet")
 
 
 @dataclass(slots=True)
@@ -167,7 +79,7 @@ class PoolJob:
             and made_by(run.scores) == self._scores_recipe()
             and made_by(run.rejects) == selected
             and is_sealed(run.pools / selected)
-            and run.pool_json.read_bytes() == json_bytes(_pointer(run, run.pools / selected))
+            and run.pool_json.read_bytes() == json_bytes(pointer(run, run.pools / selected))
             and not self._missing(Pass(MODEL_STAGES), unit_names(run))
         )
 
@@ -269,31 +181,18 @@ class PoolJob:
 
     def _select_and_seal(self, made_units: set[str]) -> None:
         """`made_units`: that this job has finished."""
-        step = self.steps["select"]
         began = time.perf_counter()
-        try:
+        with explained(self.run):
             if made_by(self.run.scores) != self._scores_recipe():
                 self.progress.say("gathering scores")
                 compact_scores(self.run, self._scores_recipe())
-            self.summary.counts |= select_and_seal(self.run, self.inputs, step, self._seal_shards)
+            settings, categories = self.inputs.settings, self.inputs.categories
+            self.summary.counts |= select_and_seal(
+                self.run, settings, categories, self.steps["select"], settings.resources, self.progress
+            )
             self._note_acceptance(made_units)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise RunError(
-                f"a file of the run is damaged ({error}): `xpaste pool verify {self.run.root} --repair` "
-                "finds and removes it, and the same command then makes it again"
-            ) from None
         made = self.summary.counts["candidates"]["made"]
         self.summary.note("select+seal", made, time.perf_counter() - began)
-
-    def _seal_shards(self, sealer: ShardSealer, shards: Sequence[pa.Table]) -> Iterable[SealedShard]:
-        """Few in this process, many on Ray, with the same bytes."""
-        if len(shards) < _SHARDS_FOR_RAY:
-            return seal_serially(sealer, shards)
-        from xpaste_ray.pipelines.sealing import seal_on_ray
-
-        start_ray(self.inputs.settings.resources, self.progress)
-        self.progress.say(f"sealing {len(shards)} shards")
-        return seal_on_ray(sealer, shards)
 
 
 def run_units(
@@ -360,39 +259,6 @@ def _why(ledger: "RemoteLedger", error: Exception) -> str:
     return f"Ray gave up: {line}"
 
 
-def _pointer(run: RunDir, folder: Location) -> dict[str, str]:
-    """What `pool.json` holds."""
-    return {
-        "current": folder.relative_to(run.root).as_posix(),
-        "manifest_checksum": hash_bytes((folder / MANIFEST).read_bytes()),
-    }
-
-
-def select_and_seal(run: RunDir, inputs: Inputs, step: Step, shard_map: ShardMap) -> dict[str, object]:
-    """Apply the selection rule, seal the kept proposals and point `pool.json` at the new pool.
-
-    Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
-    """
-    rule, cutout = inputs.settings.select, inputs.settings.cutout
-    selection = select(open_parquet(run.scores).read(), rule)
-    folder = run.pools / step.fingerprint
-    unusable = seal_pool(
-        selection.kept,
-        run.unit_file,
-        inputs.categories,
-        cutout,
-        step.fingerprint,
-        folder,
-        shard_map,
-    )
-    later = [dict(zip(REJECTS.names, rejection, strict=True)) for rejection in unusable]
-    rejects = pa.concat_tables([selection.rejects, pa.Table.from_pylist(later, schema=REJECTS)])
-    write_parquet(run.rejects, rejects, step.fingerprint)
-    write_json(run.pool_json, _pointer(run, folder))
-    made = {"candidate": selection.candidates, "proposal": selection.proposals}
-    return count_outcomes(rejects, made, kept=len(open_pool(folder)))
-
-
 def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
     """How many of the pool's instances come from these units."""
     places = scores.group_by(["round", "unit"]).aggregate([])
@@ -404,17 +270,3 @@ def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
     ordinals = own["ordinal"].cast(pa.string())
     names = pc.binary_join_element_wise(own["candidate_id"], own["method"], ordinals, "-")
     return int(pc.sum(pc.is_in(names, pa.array(pool.instance_ids, pa.string()))).as_py() or 0)
-
-
-def count_outcomes(rejects: pa.Table, made: dict[str, int], kept: int) -> dict[str, object]:
-    """Made, kept and rejected by reason. An instance is one proposal of one candidate, so both keep
-    as many. SchemaError if they do not balance: something was lost."""
-    counts: dict[str, object] = {}
-    for kind, total in made.items():
-        found = pc.value_counts(rejects.filter(pc.equal(rejects["kind"], kind))["reason"])
-        reasons = {one["values"]: one["counts"] for one in found.to_pylist()}
-        rejected = sum(reasons.values())
-        if kept + rejected != total:
-            raise SchemaError(f"{kind}s: {kept} kept + {rejected} rejected is not {total} made")
-        counts[f"{kind}s"] = {"made": total, "kept": kept, "rejected": dict(sorted(reasons.items()))}
-    return counts

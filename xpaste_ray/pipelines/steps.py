@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from xpaste_ray.pipelines.job import Progress
 
 # Raised when the code of a step changes what it writes for the same settings.
-_ALGORITHMS = {"segment": 2, "score": 3, "select": 4, "compose": 3}
+_ALGORITHMS = {"segment": 2, "score": 3, "select": 5, "compose": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,21 +177,37 @@ def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[st
                 **inputs.score_files,
             },
         },
-        "select": {
-            "algorithm": _ALGORITHMS["select"],
-            "select": settings.select.model_dump(mode="json"),
-            "cutout": settings.cutout.model_dump(mode="json"),
-            "prompts": {"per_category": settings.prompts.per_category},
-        },
+        "select": _select_recipe(settings),
     }
     if compose:
         recipes["compose"] = compose
     steps: dict[str, Step] = {}
     parent = ""
     for name, recipe in recipes.items():
-        parent = fingerprint({"parent": parent, **recipe})
-        steps[name] = Step(recipe, parent)
+        steps[name] = _step(recipe, parent)
+        parent = steps[name].fingerprint
     return steps
+
+
+def select_step(settings: PoolSettings, score: str) -> Step:
+    """As in `plan_steps`, without a look at models and sources. score: the fingerprint of that step."""
+    return _step(_select_recipe(settings), score)
+
+
+def _select_recipe(settings: PoolSettings) -> dict[str, Any]:
+    rule = settings.select
+    seed = {"seed": settings.seed} if rule.max_per_category and rule.pick == "random" else {}
+    return {
+        "algorithm": _ALGORITHMS["select"],
+        "select": rule.model_dump(mode="json"),
+        "cutout": settings.cutout.model_dump(mode="json"),
+        "prompts": {"per_category": settings.prompts.per_category},
+        **seed,
+    }
+
+
+def _step(recipe: dict[str, Any], parent: str) -> Step:
+    return Step(recipe, fingerprint({"parent": parent, **recipe}))
 
 
 def compose_recipe(settings: ComposeSettings, backgrounds: Backgrounds, seed: int) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import pyarrow as pa
 from xpaste_ray.errors import ConfigError, SchemaError
 from xpaste_ray.fingerprints import hash_bytes, hash_stream
 from xpaste_ray.pipelines.job import Progress
-from xpaste_ray.pipelines.pool import count_outcomes
+from xpaste_ray.pipelines.outcomes import count_outcomes, kept_in
 from xpaste_ray.pipelines.scores import score_tables, scores_recipe
+from xpaste_ray.pipelines.select import current_selection
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.records import SCORES, unit_id
 from xpaste_ray.runs import RunDir, made_by, open_parquet, read_json
@@ -46,7 +47,7 @@ def verify_pool(run: RunDir, progress: Progress) -> list[Finding]:
     """Everything that is wrong with the run's units and its current pool. ConfigError if it is no run."""
     if not run.run_json.exists():
         raise ConfigError(f"{run.root} is not a run: run.json is missing. Give what was --out of a build")
-    steps = read_json(run.run_json)["steps"]
+    record = read_json(run.run_json)
     try:
         units = open_parquet(run.units).read()
     except FileNotFoundError:
@@ -54,10 +55,10 @@ def verify_pool(run: RunDir, progress: Progress) -> list[Finding]:
     except (OSError, pa.ArrowInvalid) as error:
         return [Finding(run.units, f"damaged ({error})", hidden=made_by(run.units) is not None)]
     progress.begin({"verify": units.num_rows}, "units")
-    findings = _check_units(run, units, steps["score"]["fingerprint"], progress)
+    findings = _check_units(run, units, record["steps"]["score"]["fingerprint"], progress)
     if not findings:
         asked = len(units["prompts"].combine_chunks().flatten())
-        findings = _check_tables(run, asked, steps)
+        findings = _check_tables(run, asked, record)
     return findings + _check_sealed(run)
 
 
@@ -106,13 +107,13 @@ def _check_unit(run: RunDir, recipe: str, unit: dict[str, Any]) -> list[Finding]
     return []
 
 
-def _check_tables(run: RunDir, asked: int, steps: dict[str, Any]) -> list[Finding]:
+def _check_tables(run: RunDir, asked: int, record: dict[str, Any]) -> list[Finding]:
     """Scores as the unit files have them, which are right; rejects that balance with the sealed pool.
 
-    asked: how many prompts the work list has.
+    asked: how many prompts the work list has. record: `run.json`.
     """
-    scores_by = scores_recipe(made_by(run.units) or "", steps["score"]["fingerprint"])
-    for file, recipe in ((run.scores, scores_by), (run.rejects, steps["select"]["fingerprint"])):
+    scores_by = scores_recipe(made_by(run.units) or "", record["steps"]["score"]["fingerprint"])
+    for file, recipe in ((run.scores, scores_by), (run.rejects, current_selection(record))):
         if made_by(file) != recipe:
             return [Finding(file, "missing, not whole or out of date")]
     file = run.scores
@@ -126,7 +127,7 @@ def _check_tables(run: RunDir, asked: int, steps: dict[str, Any]) -> list[Findin
     if not pa.concat_tables([SCORES.empty_table(), *expected]).equals(scores):
         return [Finding(run.scores, "not what the unit files say", hidden=True)]
     made = {"candidate": asked, "proposal": scores.num_rows - scores["method"].null_count}
-    kept = _instances(run)
+    kept = _kept(run)
     try:
         if kept is not None:
             count_outcomes(rejects, made, kept)
@@ -135,13 +136,12 @@ def _check_tables(run: RunDir, asked: int, steps: dict[str, Any]) -> list[Findin
     return []
 
 
-def _instances(run: RunDir) -> int | None:
-    """How many the current pool says it has; None if it does not, which the check of the pool tells."""
+def _kept(run: RunDir) -> dict[str, int] | None:
+    """What the current pool has; None if that cannot be read, which the check of the pool tells."""
     try:
-        told: int = read_json(run.root / read_json(run.pool_json)["current"] / MANIFEST)["instances"]
-    except (ConfigError, FileNotFoundError, KeyError):
+        return kept_in(run.root / read_json(run.pool_json)["current"])
+    except (ConfigError, FileNotFoundError, KeyError, pa.ArrowInvalid):
         return None
-    return told
 
 
 def _check_sealed(run: RunDir) -> list[Finding]:

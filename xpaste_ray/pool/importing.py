@@ -36,11 +36,11 @@ from xpaste_ray.pool.export import (
 from xpaste_ray.pool.layout import PROVENANCE
 from xpaste_ray.pool.pixels import store_pixels
 from xpaste_ray.pool.write import Rejection, Row, check_new, write_pool
-from xpaste_ray.records import instance_id
+from xpaste_ray.records import GIVEN, instance_id
 from xpaste_ray.runs import open_parquet, read_json
 from xpaste_ray.storage import Location, locate
 
-SOURCE, METHOD = "import", "given"
+SOURCE = "import"
 MASK_SEPARATOR = "|"
 
 _MIN_AREA_FRACTION = 0.01  # X-Paste, on loading: more than that, and less than all
@@ -284,11 +284,11 @@ def _head(entry: _Entry, content: bytes, mask: np.ndarray, cutout: Cutout) -> Ro
     candidate = f"{entry.category.id}-{content_hash[:16]}"
     return {
         **dict.fromkeys(PROVENANCE),
-        "instance_id": instance_id(candidate, METHOD, 0),
+        "instance_id": instance_id(candidate, GIVEN, 0),
         "category_id": entry.category.id,
         "category": entry.category.name,
         "candidate_id": candidate,
-        "method": METHOD,
+        "method": GIVEN,
         "ordinal": 0,
         "source": SOURCE,
         "uri": entry.path,

@@ -19,10 +19,10 @@ from xpaste_ray.config import CutoutSettings
 from xpaste_ray.errors import RowError
 from xpaste_ray.masks import decode_png
 from xpaste_ray.pool import write
-from xpaste_ray.pool.cutout import cut_out
+from xpaste_ray.pool.cutout import crop_cutout, cut_out
 from xpaste_ray.pool.pixels import store_pixels
 from xpaste_ray.pool.write import Rejection, Row, WrittenShard, finish_pool, write_shard
-from xpaste_ray.records import instance_id, unit_id
+from xpaste_ray.records import GIVEN, instance_id, unit_id
 from xpaste_ray.storage import Location, locate
 
 _PROVENANCE = (
@@ -130,7 +130,11 @@ def _instance(
 ) -> Row:
     key = (wanted["method"], wanted["ordinal"])
     (proposal,) = (p for p in candidate["proposals"] if (p["method"], p["ordinal"]) == key)
-    cutout = cut_out(image, decode_png(proposal["mask_png"]), settings)
+    mask = decode_png(proposal["mask_png"])
+    if wanted["method"] == GIVEN:  # all parts of it: an object behind a tree has two
+        cutout = crop_cutout(image, mask, settings.max_side_px)
+    else:
+        cutout = cut_out(image, mask, settings)
     stored, scores = store_pixels(cutout.rgba, settings), dict(proposal["scores"] or ())
     return {
         "instance_id": instance_id(candidate["candidate_id"], *key),

@@ -23,7 +23,7 @@ from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.masks import BoxXYWH, decode_png
 from xpaste_ray.pictures.headers import image_format
 from xpaste_ray.pictures.usable import defect, mask_defect, read_cutout, read_picture, within
-from xpaste_ray.records import Candidate, Proposal
+from xpaste_ray.records import GIVEN, Candidate, Proposal
 from xpaste_ray.runs import RunDir, open_parquet
 from xpaste_ray.sources.annotated import object_of
 from xpaste_ray.sources.candidates import candidate_of
@@ -32,7 +32,6 @@ from xpaste_ray.storage import Location, locate
 
 _LOG = logging.getLogger(__name__)
 
-GIVEN = "given"
 """The method of a proposal that came with the image."""
 
 _MAX_FILE_BYTES = 512 * 1024**2
