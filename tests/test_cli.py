@@ -124,7 +124,7 @@ def test_presets_are_listed_with_a_line_on_each():
     listed = dict(line.split(maxsplit=1) for line in _run("config", "presets").stdout.splitlines())
     assert set(listed) == set(preset_names())
     assert listed["demo"].startswith("The first run: ")
-    assert listed["xpaste"].startswith("X-Paste as its published code composes")
+    assert listed["xpaste"].startswith("X-Paste, from category names to a dataset, as its published code")
 
 
 def test_a_missing_pool_comes_with_the_command_that_makes_one(tmp_path):
