@@ -23,15 +23,18 @@ from xpaste_ray.embedded.scenes import CLIP_STYLE, DIFFUSION_STYLE, SceneStyle, 
 from xpaste_ray.masks import encode_png
 from xpaste_ray.models.clip import ClipModel
 from xpaste_ray.models.grabcut import grabcut_mask
-from xpaste_ray.pipelines import pool
-from xpaste_ray.pipelines.sink import write_unit
-from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
-from xpaste_ray.records import Candidate, candidate_to_dict, unit_from_row
+from xpaste_ray.pipelines.pools import select_and_seal
+from xpaste_ray.pipelines.scores import compact_scores, scores_recipe
+from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs, units_recipe
+from xpaste_ray.pipelines.units import write_units
+from xpaste_ray.records import Candidate, unit_from_row
+from xpaste_ray.report import ConsoleProgress
 from xpaste_ray.rng import int_seed_for, rng_for
-from xpaste_ray.runs import RunDir
+from xpaste_ray.runs import RunDir, open_parquet
 from xpaste_ray.stages.generate import GenerateStage
 from xpaste_ray.stages.score import ScoreStage
 from xpaste_ray.stages.segment import SegmentStage
+from xpaste_ray.unit_files import write_unit
 
 SEED = 20_260_000  # no training draw and no preset uses it
 THREADS = 2
@@ -91,24 +94,28 @@ def measure_chain(clip: ClipModel, run: RunDir) -> tuple[dict[str, Any], dict[st
         f"sources.diffusion.threads={THREADS}",
     )
     inputs = resolve_inputs(load_settings("demo", overrides))
-    settings = inputs.settings
+    settings, steps = inputs.settings, plan_steps(inputs)
     generate = GenerateStage(settings.sources["diffusion"], inputs.sources["diffusion"].recipe["model"])
     segment, score = SegmentStage(settings.segment), ScoreStage(settings.score)
     torch.set_num_threads(THREADS)
-    units = pool.write_units(run, inputs)
+    write_units(run, inputs)
+    units = open_parquet(run.units).read()
     made: list[Candidate] = []
     seconds = 0.0
-    for number, row in enumerate(units.to_pylist()):
-        wanted = [Candidate(prompt) for prompt in unit_from_row(row).prompts]
+    for number, unit in enumerate(map(unit_from_row, units.to_pylist())):
+        wanted = [Candidate(prompt) for prompt in unit.prompts]
         if number == 0:
             generate(wanted)  # warm-up
         began = time.perf_counter()
         images = generate(wanted)
         seconds += time.perf_counter() - began
         made += images
-        scored = score(segment(images))
-        write_unit(run, row | {"candidates": [candidate_to_dict(c) for c in scored]}, "benchmark")
-    counts = pool.select_and_seal(run, pool.compact_scores(run, units), inputs, plan_steps(inputs)["select"])
+        recipe = steps["score"].fingerprint
+        write_unit(run, unit.round, unit.number, score(segment(images)), recipe, inputs.embedding_dim)
+    compact_scores(run, scores_recipe(units_recipe(inputs), steps["score"].fingerprint))
+    counts = select_and_seal(
+        run, settings, inputs.categories, steps["select"], settings.resources, ConsoleProgress()
+    )
     chain = {**counts, "min_clip_logit": settings.select.min_clip_logit}
     return _recognition(clip, made) | {"seconds_per_image": seconds / len(made)}, chain, picture(made)
 

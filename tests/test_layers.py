@@ -46,7 +46,6 @@ PURE = [
     "overlaps",
     "pace",
     "pictures.usable",
-    "plain_png",
     "pool",
     "preview",
     "prompts",
@@ -110,7 +109,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
                      "fingerprints", "json_lists"], 0),
-    **dict.fromkeys(["plain_png", "masks", "overlaps", "worker", "pictures", "web"], 1),
+    **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),

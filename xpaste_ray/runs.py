@@ -176,14 +176,19 @@ def write_json(file: Path | Location, value: Mapping[str, Any]) -> None:
     write_whole(file, json_bytes(value))
 
 
-def write_parquet(file: Path | Location, table: pa.Table, recipe: str = "") -> None:
+def write_parquet(
+    file: Path | Location, table: pa.Table, recipe: str = "", dictionaries: bool = True
+) -> None:
     """One whole Parquet file; the same table gives the same bytes.
 
-    `recipe`, the fingerprint of the step that made it, is kept in the file's schema.
+    `recipe`, the fingerprint of the step that made it, is kept in the file's schema. `dictionaries`: of
+    repeated values; off, for pixels and embeddings, which only cost time and room in one.
     """
     sink = pa.BufferOutputStream()
     schema = table.schema.with_metadata({_RECIPE: recipe.encode()}) if recipe else table.schema
-    pq.write_table(table.cast(schema), sink, compression="zstd", write_page_checksum=True)
+    pq.write_table(
+        table.cast(schema), sink, compression="zstd", write_page_checksum=True, use_dictionary=dictionaries
+    )
     write_whole(file, sink.getvalue().to_pybytes())
 
 

@@ -37,7 +37,7 @@ def write_unit(
     head = {"round": round_number, "unit": number}
     rows = [{**head, **_to_rest(one, embedding_dim)} for one in candidates]
     table = pa.Table.from_pylist(rows, schema=candidates_schema(embedding_dim))
-    write_parquet(run.unit_file(unit_id(round_number, number)), table, recipe)
+    write_parquet(run.unit_file(unit_id(round_number, number)), table, recipe, dictionaries=False)
 
 
 def read_unit(run: RunDir, name: str) -> list[Candidate]:
@@ -56,15 +56,19 @@ def _to_rest(candidate: Candidate, embedding_dim: int) -> dict[str, Any]:
         fields = proposal_fields(proposal)
         if fields["embedding"] is None:
             fields["embedding"] = np.zeros(embedding_dim, np.float16)
-        return {**fields, "mask_png": None if proposal.mask is None else encode_png(proposal.mask)}
+        return {**fields, "mask_png": _png(proposal.mask)}
 
     fields = candidate_to_dict(candidate)
     del fields["rgb"]
     return {
         **fields,
-        "image_png": None if candidate.image is None else encode_png(candidate.image),
+        "image_png": _png(candidate.image),
         "proposals": [at_rest(proposal) for proposal in candidate.proposals],
     }
+
+
+def _png(pixels: np.ndarray | None) -> bytes | None:
+    return None if pixels is None else encode_png(pixels, compressed=False)  # Parquet compresses it
 
 
 def _from_rest(row: dict[str, Any]) -> Candidate:
