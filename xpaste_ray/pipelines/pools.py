@@ -59,9 +59,8 @@ def select_and_seal(
     if rejects is None:
         selection = _selected(run, settings, progress)
         shards = shard_map(resources, progress)
-        side_px = settings.cutout.max_side_px
         unusable = seal_pool(
-            selection.kept, run.unit_file, categories, side_px, step.fingerprint, folder, shards
+            selection.kept, run.unit_file, categories, settings.cutout, step.fingerprint, folder, shards
         )
         rejects = pa.concat_tables([selection.rejects, _unusable(unusable, folder)])
         write_parquet(folder / _REJECTS_FILE, rejects, recipe)
