@@ -66,7 +66,7 @@ def make_run(root, told, propose=one_each):
             proposals = propose(candidate.prompt)
             black = {"status": "rejected", "reason": "black_image", "image": None}
             made.append(replace(candidate, **black if proposals is None else {"proposals": proposals}))
-        write_unit(run, unit.round, unit.number, made, recipe, inputs.embedding_dim)
+        write_unit(run, unit.round, unit.number, made, recipe, embedding_dim=2)
     return run
 
 
