@@ -36,6 +36,10 @@ XPASTE = {  # stage A to E of the published code; what a dataset is composed by 
     "select.max_area_fraction": 0.95,
     "select.proposals": "one-per-image",
     "cutout.object": "outer-contour",
+    "sources.diffusion.safety_checker": False,
+    # Where we leave it, and why the preset says: the code's are 4, and the source's own size.
+    "sources.diffusion.unit_size": 16,
+    "cutout.max_side_px": 256,
 }
 
 SUMMARY = {
@@ -49,6 +53,10 @@ SUMMARY = {
     "select.score": "clip_logit_image",
     "select.min_cosine": 0.5,
     "select.proposals": "many",
+    "select.tolerance": 0,
+    "select.min_area_fraction": 0,
+    "select.max_area_fraction": 1,
+    "segment.methods.sam.kind": "sam",  # for CenterNet2
     "select.max_overlap_iou": 0.5,
     "select.max_containment": 0.9,
     "compose.instances": (0, 10),

@@ -100,3 +100,18 @@ def test_length_of_an_embedding_is_read_without_the_model(model, tmp_path):
     (tmp_path / "open_clip_config.json").write_text('{"architectures": ["CLIPModel"]}')
     with pytest.raises(ConfigError, match=r"score.model: .*open_clip_config.json has no model_cfg.embed_dim"):
         embedding_dim(tmp_path, "score.model")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tokenizer_kwargs", {"trust_remote_code": True}), ("hf_model_name", "owner/text-tower")],
+)
+def test_folder_that_would_run_code_or_ask_the_hub_is_refused(tmp_path, name, value):
+    """H11: open_clip hands a folder's own options on to transformers, and so would a name of the Hub."""
+    folder = shutil.copytree(CLIP_DIR, tmp_path / "clip")
+    file = folder / "open_clip_config.json"
+    told = json.loads(file.read_text())
+    told["model_cfg"]["text_cfg"][name] = value
+    file.write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match=f"score.model: .* has text_cfg.{name}, which lets open_clip ask"):
+        ClipModel(folder)

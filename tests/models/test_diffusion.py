@@ -139,7 +139,7 @@ def test_numbers_that_are_not_finite_are_told(model):
     assert images[1].pixels.max() == 0
 
 
-def test_safety_checker_of_the_folder_stays_and_is_told(folder):
+def test_safety_checker_of_the_folder_is_told_unless_the_settings_leave_it_out(folder):
     """A tiny one of the real class, so stern that it finds fault with everything."""
     side = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     checker = StableDiffusionSafetyChecker(
@@ -152,6 +152,8 @@ def test_safety_checker_of_the_folder_stays_and_is_told(folder):
     pipeline.save_pretrained(folder)
     images = DiffusionModel(folder, settings()).generate(TEXTS, [1, 2, 3])
     assert all(one.flagged and one.finite and one.pixels.max() == 0 for one in images)
+    unchecked = DiffusionModel(folder, settings("safety_checker=false")).generate(TEXTS, [1, 2, 3])
+    assert all(not one.flagged and one.pixels.max() > 0 for one in unchecked)
 
 
 def test_convolutions_weights_lie_channels_last_where_that_is_asked_for():

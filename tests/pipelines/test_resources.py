@@ -188,3 +188,9 @@ def test_plan_is_told_in_a_line_a_stage():
         "  segment  2 actors, each 0.25 GPU and 0.1 CPU",
         "  score    2 actors, each 0.125 GPU and 0.1 CPU",
     ]
+
+
+def test_local_ray_gets_the_cpus_of_sources_that_read_too():
+    settings = _settings(*[{"actors": 1}] * 3)
+    wide = settings.model_copy(update={"fetch": settings.fetch.model_copy(update={"actors": 40})})
+    assert cpus_booked(wide) == pytest.approx(40 * 0.1 + 2 * 0.1)

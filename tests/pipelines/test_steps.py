@@ -1,5 +1,6 @@
 """Fingerprints chain by step: what a setting changes, and what it leaves alone."""
 
+import json
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ from xpaste_ray.pipelines.steps import (
     open_backgrounds,
     plan_steps,
     resolve_inputs,
+    units_recipe,
 )
 
 NAMES = ("source", "segment", "score", "select", "compose")
@@ -64,3 +66,16 @@ def test_candidate_ids_do_not_depend_on_the_other_categories():
 def test_category_that_the_embedded_model_does_not_know_is_refused():
     with pytest.raises(ConfigError, match="cannot draw 'toaster'.*It knows 32 categories: banana"):
         resolve_inputs(load_settings("demo", ["categories.names=[toaster]"]))
+
+
+def test_frequencies_count_where_they_decide_who_serves(tmp_path):
+    def recipe(frequency, *overrides):
+        file = tmp_path / "words.json"
+        file.write_text(json.dumps([{"id": 1, "name": "banana", "frequency": frequency}]))
+        return units_recipe(
+            resolve_inputs(load_settings("demo", [f"categories.vocabulary={file}", *overrides]))
+        )
+
+    assert recipe("r") == recipe("f")
+    split = "sources.diffusion.frequencies=[r, f]"
+    assert recipe("r", split) != recipe("f", split)

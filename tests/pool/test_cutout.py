@@ -4,7 +4,7 @@ import pytest
 from tests.conftest import disc
 from xpaste_ray.config import CutoutSettings
 from xpaste_ray.errors import RowError
-from xpaste_ray.pool.cutout import cut_out
+from xpaste_ray.pool.cutout import crop_cutout, cut_out
 
 
 def test_cut_to_the_tight_box_with_its_place_in_the_source():
@@ -81,3 +81,11 @@ def test_objects_are_what_the_setting_says():
     for rule in ("outer-contour", "component"):
         areas[rule] = (cut_out(image, mask, CutoutSettings(object=rule)).rgba[..., 3] > 0).sum()
     assert areas == {"outer-contour": 144 - 36 + 4, "component": 144 - 36}
+
+
+def test_line_of_one_pixel_with_a_soft_fringe_is_too_small():
+    """Its tight box, fringe included, is three pixels wide; what is more than half there is one."""
+    alpha = np.zeros((40, 20), np.uint8)
+    alpha[5:35, 9:12] = 60, 255, 60
+    with pytest.raises(RowError, match="cutout_too_small"):
+        crop_cutout(np.zeros((40, 20, 3), np.uint8), alpha, 256)

@@ -39,7 +39,8 @@ class DiffusionSource(_Source):
 
     Null means the pipeline's own: `steps` and `guidance_scale` (1 and 0.0 for SD-Turbo and SDXL-Turbo; 1
     or less is without guidance), `size_hw` in pixels. vae_batch: how many images the VAE decodes at a
-    time, null for a whole unit. compile: run the denoising network through torch.compile. scheduler:
+    time, null for a whole unit. safety_checker: let the folder's own one, if it has any, reject images; off,
+    none is rejected for what it shows. compile: run the denoising network through torch.compile. scheduler:
     `dpm-solver++` (second-order multistep) or `plms` instead of the one that the folder names; null keeps it.
     """
 
@@ -52,6 +53,7 @@ class DiffusionSource(_Source):
     dtype: Dtype
     unit_size: UnitSize
     vae_batch: PositiveInt | None = None
+    safety_checker: bool = True
     compile: bool = False
     threads: PositiveInt
 
@@ -87,7 +89,7 @@ class FetchedSource(_FoundSource):
     """What decides only whether an image comes, as the network itself does, and never what comes: no part
     of a recipe, so that a run can go on with more of it."""
 
-    timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+    timeout_s: Annotated[float, Field(gt=0, le=300)] = 5.0
     max_bytes: Annotated[int, Field(ge=1024)] = 20 * 1024**2
     max_redirects: Annotated[int, Field(ge=0, le=20)] = 3
     retries: Annotated[int, Field(ge=0, le=10)] = 2

@@ -15,6 +15,7 @@ from torchvision.transforms.functional import to_tensor
 
 from xpaste_ray.config.base import Dtype
 from xpaste_ray.config.score import Resize as ResizeRule
+from xpaste_ray.models.clip_config import embedding_dim
 from xpaste_ray.models.device import usable_device
 
 # Norms stay in float32, as in OpenAI's own mixed precision.
@@ -36,6 +37,7 @@ class ClipModel:
     def __init__(
         self, folder: Path, device: str = "cpu", dtype: Dtype = "float32", resize: ResizeRule = "pil"
     ) -> None:
+        embedding_dim(folder, "score.model")  # refuses what open_clip would fetch
         name = f"local-dir:{folder}"
         precision = _PRECISIONS[dtype]
         self._model = open_clip.create_model(name, precision=precision, device=usable_device(device))

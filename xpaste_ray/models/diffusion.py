@@ -51,6 +51,8 @@ class DiffusionModel:
         pipeline = load_pipeline(folder, settings.dtype).to(usable_device(device))
         self.steps, self.guidance_scale = _steps_and_guidance(pipeline, settings)  # by its own scheduler
         use_scheduler(pipeline, settings.scheduler)
+        if not settings.safety_checker and hasattr(pipeline, "safety_checker"):
+            pipeline.safety_checker = None
         self._size = _size_arguments(pipeline, settings)
         self._pipeline = pipeline
         self._dtypes = list(_dtypes(pipeline))

@@ -18,6 +18,7 @@ from xpaste_ray.config.segment import SamMethod
 from xpaste_ray.errors import RowError
 from xpaste_ray.models.device import usable_device
 from xpaste_ray.models.folders import model_folder
+from xpaste_ray.models.precision import images_at_once
 from xpaste_ray.models.sam_attention import fuse_attention
 from xpaste_ray.models.sam_files import SAM_FILE, load_sam
 from xpaste_ray.models.sam_prompts import SamPrompt, grid_points, prompt_for
@@ -62,7 +63,7 @@ class SamSegmenter:
         fuse_attention(self._sam.image_encoder)
         self._resize = ResizeLongestSide(self._sam.image_encoder.img_size)
         self._settings = settings
-        self.micro_batch = settings.micro_batch
+        self.micro_batch = images_at_once(settings.micro_batch, device)
 
     @torch.inference_mode()
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:

@@ -25,8 +25,7 @@ def load_pipeline(folder: Path, dtype: str) -> DiffusionPipeline:
     """The pipeline of a local folder. Raises ConfigError if diffusers cannot load it as text-to-image, or
     if its call does not take what we have to say.
 
-    A safety checker that the folder has stays: data making is no reason to switch one off in silence. To
-    do without, set "safety_checker" to [null, null] in the folder's model_index.json.
+    A safety checker that the folder has stays: see `DiffusionSource.safety_checker`.
     """
     diffusers_logging.disable_progress_bar()
     try:

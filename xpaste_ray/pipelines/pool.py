@@ -92,9 +92,9 @@ class PoolJob:
             self.run.scores.remove()  # of units that may change: should this end early, they are out of date
             plans = self._tell_plans(passes, units)
             self._check_nodes()
-            for (one, missing), plan in zip(passes, plans, strict=True):
+            for one, missing in passes:
                 if missing:
-                    self._run_pass(one, plan, missing)
+                    self._run_pass(one, plans[one], missing)
         last = MODEL_STAGES[-1]
         self._select_and_seal({units[row].id for one, rows in passes if last in one.stages for row in rows})
 
@@ -115,11 +115,15 @@ class PoolJob:
         """Rows of the work list that have not been through these stages, nor through later ones."""
         further = MODEL_STAGES[MODEL_STAGES.index(one.stages[-1]) :]
         recipes = [self.steps[stage].fingerprint for stage in further]
-        rows = missing_rows(self.run, units, recipes, self.retry_failed)
-        return [row for row in rows if one.source in (None, units[row].source)]
+        own = [row for row, unit in enumerate(units) if one.source in (None, unit.source)]
+        missing = missing_rows(self.run, [units[row] for row in own], recipes, self.retry_failed)
+        return [own[place] for place in missing]
 
-    def _tell_plans(self, passes: list[tuple[Pass, list[int]]], units: Sequence[UnitName]) -> list[Plan]:
-        """Start or find Ray, which knows what there is. ConfigError if the cluster cannot hold a plan."""
+    def _tell_plans(
+        self, passes: list[tuple[Pass, list[int]]], units: Sequence[UnitName]
+    ) -> dict[Pass, Plan]:
+        """Start or find Ray, which knows what there is. ConfigError if the cluster cannot hold the plan of a
+        pass that has something to do."""
         from xpaste_ray.pipelines.ray_profile import cluster_nodes
 
         missing = len({row for _, rows in passes for row in rows})
@@ -128,10 +132,14 @@ class PoolJob:
         self.progress.say("starting Ray")
         start_ray(self.inputs.settings.resources, self.progress)
         nodes = cluster_nodes()
-        plans = [plan_pass(self.inputs.settings, one.stages, one.source, nodes) for one, _ in passes]
-        for (one, rows), plan in zip(passes, plans, strict=True):
-            if rows or len(passes) == 1:
-                self.progress.say(describe(plan, len(rows), one.source))
+        plans = {
+            one: plan_pass(self.inputs.settings, one.stages, one.source, nodes)
+            for one, rows in passes
+            if rows or len(passes) == 1
+        }
+        numbers = {one: len(rows) for one, rows in passes}
+        for one, plan in plans.items():
+            self.progress.say(describe(plan, numbers[one], one.source))
         return plans
 
     def _check_nodes(self) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from xpaste_ray.categories import Category
 from xpaste_ray.config import PoolSettings, ResourceSettings
-from xpaste_ray.errors import RunError
+from xpaste_ray.errors import RunError, SchemaError
 from xpaste_ray.fingerprints import fingerprint, hash_bytes, hash_stream
 from xpaste_ray.pipelines.job import Progress, start_ray
 from xpaste_ray.pipelines.outcomes import count_outcomes, empty_categories, kept_in, made_in, source_images
@@ -33,7 +33,7 @@ def explained(run: RunDir) -> Iterator[None]:
     """A damaged file of the run becomes a RunError that says how to mend it."""
     try:
         yield
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowInvalid, SchemaError) as error:
         raise RunError(
             f"a file of the run is damaged ({error}): `xpaste pool verify {run.root} --repair` finds and "
             "removes it, and its build, run again, makes it again"
@@ -58,7 +58,7 @@ def select_and_seal(
     rejects = _sealed_rejects(folder, recipe)
     if rejects is None:
         selection = _selected(run, settings, progress)
-        shards = shard_map(resources, progress)
+        shards = shard_map(run, resources, progress)
         unusable = seal_pool(
             selection.kept, run.unit_file, categories, settings.cutout, step.fingerprint, folder, shards
         )
@@ -117,15 +117,17 @@ def pointer(run: RunDir, folder: Location) -> dict[str, str]:
     }
 
 
-def shard_map(resources: ResourceSettings, progress: Progress) -> ShardMap:
+def shard_map(run: RunDir, resources: ResourceSettings, progress: Progress) -> ShardMap:
     """Few in this process, many on Ray, with the same bytes."""
 
     def seal(sealer: ShardSealer, shards: Sequence[pa.Table]) -> Iterable[SealedShard]:
         if len(shards) < _SHARDS_FOR_RAY:
             return seal_serially(sealer, shards)
+        from xpaste_ray.pipelines.nodes import check_shared
         from xpaste_ray.pipelines.sealing import seal_on_ray
 
         start_ray(resources, progress)
+        check_shared(run.root, "the run")
         progress.say(f"sealing {len(shards)} shards")
         return seal_on_ray(sealer, shards)
 

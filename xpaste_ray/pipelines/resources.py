@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from xpaste_ray.config import AnySource, DiffusionSource, PoolSettings, ResourceSettings, StageResources
 from xpaste_ray.config.segment import (
@@ -65,10 +66,18 @@ Plan = dict[str, StageResources]
 
 def cpus_booked(resources: ResourceSettings) -> float:
     """CPUs that the actors of a run book at one time, on this machine: all cores where it says `auto`."""
-    stages = [getattr(resources, stage) for stage in MODEL_STAGES]
+    after = [resources.segment, resources.score]
+    passes = (
+        [resources.source, *after],
+        [fetch_resources(resources), *after],
+        [compose_resources(resources.compose.actors)],
+    )
+    return max(map(_booked, passes))
+
+
+def _booked(stages: Sequence[StageResources | Literal["auto"]]) -> float:
     fixed = sum(stage.actors * stage.cpus for stage in stages if stage != "auto")
-    cores = len(os.sched_getaffinity(0)) if "auto" in stages else 0.0
-    return max(fixed + cores, compose_resources(resources.compose.actors).cpus * resources.compose.actors)
+    return fixed + (len(os.sched_getaffinity(0)) if "auto" in stages else 0.0)
 
 
 def compose_resources(actors: int) -> StageResources:

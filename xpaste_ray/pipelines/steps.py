@@ -144,13 +144,15 @@ def _source_recipes(inputs: Inputs) -> dict[str, Any]:
 
 
 def _category_lines(inputs: Inputs) -> list[str]:
-    """What prompts follow from; a synonym or a definition only where it is used."""
+    """What prompts follow from; a synonym, a definition or a frequency only where it is used."""
     settings = inputs.settings.prompts
+    by_frequency = any(source.frequencies for source in inputs.settings.sources.values())
     lines = []
     for category in inputs.categories:
         parts = [str(category.id), category.name]
         parts += category.synonyms if settings.synonyms else ()
         parts += [category.definition] if settings.definitions else ()
+        parts += [category.frequency or ""] if by_frequency else ()
         lines.append(" | ".join(parts) if len(parts) > 2 else " ".join(parts))
     return lines
 

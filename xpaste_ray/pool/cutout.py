@@ -44,6 +44,11 @@ def crop_cutout(image: np.ndarray, alpha: np.ndarray, max_side_px: int) -> Cutou
     left, top, width, height = cv2.boundingRect(alpha)
     if not width:
         raise RowError("empty_mask")
+    *_, solid_width, solid_height = cv2.boundingRect(
+        (alpha > MASK_ABOVE).astype(np.uint8)
+    )  # without its fringe
+    if min(solid_width, solid_height) < 2:
+        raise RowError("cutout_too_small")
     part = np.s_[top : top + height, left : left + width]
     rgba = straight_cutout(image[part], np.ascontiguousarray(alpha[part]))
     shrink = max_side_px / max(height, width)
