@@ -113,5 +113,5 @@ def test_folder_that_would_run_code_or_ask_the_hub_is_refused(tmp_path, name, va
     told = json.loads(file.read_text())
     told["model_cfg"]["text_cfg"][name] = value
     file.write_text(json.dumps(told))
-    with pytest.raises(ConfigError, match=f"score.model: .* has text_cfg.{name}, which lets open_clip ask"):
+    with pytest.raises(ConfigError, match=f"score.model: .* has text_cfg.{name}, which lets open_clip fetch"):
         ClipModel(folder)

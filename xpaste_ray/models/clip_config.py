@@ -23,7 +23,7 @@ def embedding_dim(folder: Path, option: str) -> int:
     for name in _OF_THE_HUB:
         if text.get(name):
             raise ConfigError(
-                f"{option}: {file} has text_cfg.{name}, which lets open_clip ask the Hub or run foreign code: "
+                f"{option}: {file} has text_cfg.{name}, which lets open_clip fetch or run code: "
                 "take a model whose text tower is open_clip's own"
             )
     if not isinstance(dim, int) or dim < 1:
