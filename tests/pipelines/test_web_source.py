@@ -182,6 +182,7 @@ def test_list_becomes_a_pool(server, cluster, tmp_path):
     assert verify_pool(RunDir(out), ConsoleProgress()) == []
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(150)
 def test_killed_run_goes_on_without_asking_for_stored_bytes_again(server, cluster, tmp_path):
     """And makes what a run makes that nobody killed."""
@@ -206,6 +207,7 @@ def test_killed_run_goes_on_without_asking_for_stored_bytes_again(server, cluste
     assert files(out) == files(tmp_path / "undisturbed")
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(120)
 def test_failures_are_counted_by_reason_and_passing_ones_tried_again_when_asked(server, cluster, tmp_path):
     publish(server)
@@ -266,6 +268,7 @@ def engine(server, monkeypatch):
     return f"kind: search, engine: openverse, address: '{server.url('/v1/images/')}'"
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(120)
 def test_run_searches_once_and_more_images_later_only_add_to_it(server, engine, cluster, tmp_path):
     publish(server)
