@@ -1,8 +1,8 @@
 """Faults of the published code of X-Paste, each shown not to happen here.
 
-By number: 1 resume, 2 seeds, 3 file positions, 4 order of methods, 5 categories that failed, 6 thresholds and
-halos, 7 labels of nothing, 8 layouts of references, 9 paths under two classes, 10 origins, 11 Poisson, 12 empty
-contours and the dilation study, 13 aliasing, 14 LVIS's federated labels.
+By number: 1 resume, 2 seeds, 3 positions of files, 4 order of methods, 5 categories that failed, 6 thresholds
+and halos, 7 labels of nothing, 8 layouts of references, 9 paths under two classes, 10 origins, 11 Poisson,
+12 empty contours and the dilation study, 13 aliasing, 14 LVIS's federated labels. "There" is that code.
 """
 
 import itertools
@@ -130,7 +130,7 @@ def place(pool, top_left_yx, number=0, size_hw=None, blend="hard"):
 
 
 def test_fault_01_half_a_run_is_not_taken_for_a_whole_one(tmp_path):
-    """There: an existing class folder is done, failed reads are silent, and scores of a second run replace the
+    """There: an existing class folder is done, failed reads are silent, and a second run's scores replace the
     first's. Here: whole files of units are done, a failed image has its row, and scores are of all units."""
     units = work_list(per_category=2, unit_size=2)  # banana and frog, lion; and once more
     run = begin(tmp_path, units)
@@ -179,16 +179,20 @@ def test_fault_02_images_follow_from_the_seed_and_not_from_who_makes_them_when(t
 
 
 def test_fault_03_a_missing_image_moves_no_score_area_or_mask_to_another(tmp_path):
-    """There: the k-th score is the k-th file's, so one missing file shifts all behind it, and `total // batch`
-    drops the rest. Here: all that is known of a candidate lies in its row, and is found by its id."""
+    """There: the k-th score is the k-th file's, so one missing file shifts all behind it. Here: all that is
+    known of a candidate lies in its row, and is found by its id."""
     done = Score()(Segment()(Source()(candidates(5))))
     done[1] = replace(done[1], status="rejected", reason="truncated", image=None, proposals=())
-    run, scores = run_of(tmp_path, done[:2], done[2:])
+    run, scores = run_of(tmp_path, done[:3], done[3:])
     chosen = select(scores, ANYTHING)
     assert [r["id"] for r in chosen.rejects.to_pylist()] == [done[1].prompt.candidate_id]
-
     by_id = {one.prompt.candidate_id: one for one in done}
-    pool, rejected = seal(run, chosen.kept.take([3, 1, 0, 2]))  # in whatever order
+    for told in chosen.kept.to_pylist():
+        proposal = by_id[told["candidate_id"]].proposals[0]
+        assert told["area_fraction"] == pytest.approx((proposal.mask > 128).mean())
+        assert told["clip_logit"] == pytest.approx(dict(proposal.scores)["clip_logit"])
+
+    pool, rejected = seal(run, chosen.kept.take([3, 2, 1, 0]))  # in whatever order
     assert not rejected and len(pool) == 4
     for number in range(4):
         told = pool.provenance(number)
@@ -258,8 +262,8 @@ def test_fault_05_failed_images_do_not_pass_where_a_whole_category_failed():
 
 @pytest.mark.parametrize("blend", ["hard", "alpha"])
 def test_fault_06_soft_fringe_and_old_background_are_not_pasted(tmp_path, blend):
-    """There: selected above 128 but pasted above 0, so fringe and holes enter the mask, and the old background
-    bleeds into edges on resizing. Here: the mask is the selected one, in the object's colours only.
+    """There: selected above 128 but pasted above 0, so fringe and holes enter the mask, and resizing bleeds
+    the old background into edges. Here: the mask is the selected one, in the object's colours only.
 
     A square of 12 px, grey 40, with a hole of 4 px, on green. The mask is 255 on it, 60 in its hole, and 100
     in a fringe of 1 px: 12 x 12 - 4 x 4 = 128 pixels are object, and 14 x 14 = 196 are above 0.
@@ -302,8 +306,8 @@ BAR[:, 8:11, 3] = 255
 def test_fault_07_what_has_no_mask_has_no_label(
     tmp_path, rgba, top_left_yx, size_hw, mask_rate, reason, name
 ):
-    """There: a paste may end with an empty mask and a box of 0, 0, 0, 0, and keeps its label. Here: it is left
-    out by either rule, and counted."""
+    """There: a paste may end with an empty mask and a box of 0, 0, 0, 0, and keeps its label. Here: it is
+    left out by either rule, and counted."""
     pool, photo = write_pool(tmp_path / "pool", {"a": rgba, "cover": pixels(24, 24, 7)}), grey(tmp_path)
     both = place(pool, top_left_yx, size_hw=size_hw), place(pool, (30, 30), number=1)
     done = composed(pool, photo, *both, mask_rate=mask_rate, occlusion=OcclusionSettings(rule=name))
@@ -313,8 +317,8 @@ def test_fault_07_what_has_no_mask_has_no_label(
 
 
 def test_fault_07_a_hidden_object_near_the_origin_does_not_stay(tmp_path):
-    """There: an object stays if its box moved by 10 px at most, and an empty one's is 0, 0, 0, 0, so an object
-    of 8 px in the corner stays without a pixel. Here: what is hidden never stays."""
+    """There: an object stays if its box moved by 10 px at most, and an empty one's is 0, 0, 0, 0, so one of
+    8 px in the corner stays without a pixel. Here: what is hidden never stays."""
     image = {"id": 1, "file_name": "a.jpg", "height": 64, "width": 64}
     corner = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 8], "area": 64,
               "segmentation": [square(0, 0, 8)]}  # fmt: skip
@@ -381,15 +385,18 @@ def test_fault_08_class_ids_are_not_used_as_positions(tmp_path, changes):
     assert wanted == {2, 3}
 
 
-def test_fault_09_a_path_under_two_classes_belongs_to_neither(tmp_path):
-    """There: the last class wins, silently. Here: it is rejected under both, and the others go on."""
+@pytest.mark.parametrize("again", ["both.png", "./both.png", "x/../both.png", "{folder}/both.png"])
+def test_fault_09_a_path_under_two_classes_belongs_to_neither(tmp_path, again):
+    """There: the last class wins, silently. Here: it is rejected under both, however it is written, and the
+    others go on."""
     folder = tmp_path / "in"
     folder.mkdir()
     for name, level in (("both", 90), ("banana", 30), ("lion", 60)):
         rgba = pixels(24, 24, level, alpha=0)
         rgba[6:18, 6:18, 3] = 255
         Image.fromarray(rgba).save(folder / f"{name}.png")
-    index = {"0": ["*both.png", "*banana.png"], "2": ["both.png", "*lion.png"]}  # cleaned or not
+    again = again.format(folder=folder)
+    index = {"0": ["*both.png", "*banana.png"], "2": [again, "*lion.png"]}  # cleaned or not
     (folder / "index.json").write_text(json.dumps(index))
     kept, reasons = import_pool(
         plan_import(locate(folder), CATEGORIES), locate(tmp_path / "pool"), CutoutSettings()
@@ -399,7 +406,7 @@ def test_fault_09_a_path_under_two_classes_belongs_to_neither(tmp_path):
     assert told == [(BANANA, "banana.png"), (LION, "lion.png")]
     rejects = pq.read_table(tmp_path / "pool" / "rejects.parquet").to_pylist()
     assert [(r["id"], r["category"], r["reason"]) for r in rejects] == [
-        ("both.png", "banana", "in_two_categories"), ("both.png", "lion", "in_two_categories")
+        ("both.png", "banana", "in_two_categories"), (again, "lion", "in_two_categories")
     ]  # fmt: skip
     assert reasons == {"in_two_categories": 2}
 
@@ -407,9 +414,7 @@ def test_fault_09_a_path_under_two_classes_belongs_to_neither(tmp_path):
 # --- 10 to 14: composed datasets -----------------------------------------------------------------
 
 
-def test_fault_10_origins_survive_pasting_from_pool_and_background(
-    tmp_path, make_pool, annotated_backgrounds
-):
+def test_fault_10_origins_survive_pasting_from_both(tmp_path, make_pool, annotated_backgrounds):
     """There: with `both`, the second paste loses which objects are synthetic, and the losses that ask for it
     crash. Here: every object of the written file has its origin, and its source."""
     pool = make_pool({"banana": 2, "frog": 2, "lion": 2})
@@ -453,9 +458,9 @@ def test_fault_11_poisson_costs_what_the_object_covers(tmp_path):
     large = grey(tmp_path, side_px=640)
     composed(pool, large, *squares)
     began = time.process_time()
-    on_large = composed(pool, large, *squares * 4)
-    assert time.process_time() - began < 2  # 24 objects; 0.1 s here, minutes there
-    assert on_large.counts["placed"] == 24
+    on_large = composed(pool, large, *squares * 16)
+    assert time.process_time() - began < 2  # 0.2 s; a minute if a pixel of an image took a microsecond
+    assert on_large.counts["placed"] == 96
     assert np.array_equal(composed(pool, large, *squares).image[:104, :104], small.image)
     assert (on_large.image[104:] == 100).all() and (on_large.image[:, 104:] == 100).all()
 
