@@ -167,7 +167,7 @@ def _planned_index(file: Location, vocabulary: Sequence[Category] | None) -> Imp
         for path in paths:
             cleaned = path.startswith(CLEANED)
             entries.append(_Entry(classes[int(key)], path.removeprefix(CLEANED), cleaned))
-    unique, rejections = _each_once(entries)
+    unique, rejections = _each_once(entries, file.parent)
     return ImportPlan(file.parent, tuple(vocabulary), unique, rejections)
 
 
@@ -194,22 +194,33 @@ def _planned_folders(folder: Location, vocabulary: Sequence[Category] | None) ->
     return ImportPlan(folder, tuple(vocabulary), tuple(entries), tuple(rejections))
 
 
-def _each_once(entries: Iterable[_Entry]) -> tuple[tuple[_Entry, ...], tuple[Rejection, ...]]:
-    """A path that is there twice counts once; one under two classes belongs to neither."""
+def _each_once(
+    entries: Iterable[_Entry], folder: Location
+) -> tuple[tuple[_Entry, ...], tuple[Rejection, ...]]:
+    """A path that is there twice, however it is written, counts once; one under two classes belongs to
+    neither."""
     classes: dict[str, set[int]] = {}
-    entries = tuple(entries)
-    for entry in entries:
-        classes.setdefault(entry.path, set()).add(entry.category.id)
+    told = [(entry, _plain(entry.path, folder)) for entry in entries]
+    for entry, path in told:
+        classes.setdefault(path, set()).add(entry.category.id)
     kept, rejections, seen = [], [], set()
-    for entry in entries:
-        if len(classes[entry.path]) > 1:
+    for entry, path in told:
+        if len(classes[path]) > 1:
             rejections.append(_rejection(entry, "in_two_categories"))
-        elif entry.path in seen:
+        elif path in seen:
             rejections.append(_rejection(entry, "duplicate"))
         else:
             kept.append(entry)
-        seen.add(entry.path)
+        seen.add(path)
     return tuple(kept), tuple(rejections)
+
+
+def _plain(path: str, folder: Location) -> str:
+    """One text for all ways to write a path: "./a.png" in /x is "/x/a.png". To compare, not to open."""
+    parts = (
+        part if "://" in part else posixpath.join(str(folder), part) for part in path.split(MASK_SEPARATOR)
+    )
+    return MASK_SEPARATOR.join(map(posixpath.normpath, parts))
 
 
 def _index_in(file: Location) -> dict[str, list[str]]:
