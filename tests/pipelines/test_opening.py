@@ -16,6 +16,7 @@ from xpaste_ray.pipelines.opening import chosen_categories, notes_on, open_sourc
 from xpaste_ray.pipelines.stage_code import stage_code
 from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
 from xpaste_ray.records import Candidate
+from xpaste_ray.runs import RunDir
 from xpaste_ray.sources.found import FoundImages
 from xpaste_ray.sources.work_list import plan_units
 
@@ -106,7 +107,7 @@ def test_an_actor_reads_what_the_driver_listed(material):
     plan = {"source": StageResources(actors=1)}
     done = {}
     for name in material:
-        code = pickle.loads(pickle.dumps(stage_code(inputs, plan, name)["source"]))
+        code = pickle.loads(pickle.dumps(stage_code(inputs, plan, name, RunDir(tmp_path))["source"]))
         module, _, attribute = code.target.partition(":")
         stage = getattr(import_module(module), attribute)(**code.kwargs)
         done[name] = stage([Candidate(prompt) for prompt in prompts if prompt.source == name])
