@@ -99,7 +99,7 @@ def test_other_contents_are_another_recipe(material, tmp_path, change):
     assert len([name for name in before if before[name] != after[name]]) == 1
 
 
-def test_an_actor_reads_what_the_driver_listed(material):
+def test_an_actor_reads_what_the_driver_listed(material, tmp_path):
     """From the opened sources, through pickle as to another process, to images and masks."""
     inputs = resolve_inputs(settings(material, ("frog", "cat"), prompts__per_category=12))
     units = plan_units(inputs.categories, inputs.sources, inputs.settings.sources, 12)
