@@ -119,13 +119,13 @@ class ListedUrls:
 
 
 class Unsearched:
-    """Stands for a search that was not made yet, where one only wants to know how much work there will be:
-    it is taken to find enough."""
+    """Stands for a search that was not made yet, where one only wants to know what work there will be: it is
+    taken to find enough. Its prompts have neither a URL nor the end of an id, which follows from that."""
 
     def __init__(self, name: str, unit_size: int, recipe: Mapping[str, Any], categories: int) -> None:
         """categories: how many are not searched yet."""
         self.name, self.unit_size, self.recipe = name, unit_size, dict(recipe)
-        self.notes = [f"sources.{name}: {categories} categories are not searched yet"]
+        self.notes = [f"sources.{name}: {categories} categories are not searched yet: `pool build` does"]
 
     def prompt(self, category: Category, index: int, number: int) -> Prompt:
         return Prompt(f"{category.id}-{index}", category.id, category.name, index, self.name)
