@@ -324,6 +324,8 @@ def _open_gcs(bucket: str, options: Mapping[str, str]) -> pafs.FileSystem:
 
 
 _STORES = {"s3": _open_s3, "gs": _open_gcs, "gcs": _open_gcs}
+SCHEMES = ("file", *_STORES)
+"""Of the addresses that `locate` takes."""
 
 
 def _local_stamps(folder: Path, prefix: str = "") -> Iterator[tuple[str, Stamp]]:

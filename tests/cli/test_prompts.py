@@ -1,6 +1,7 @@
 """`xpaste prompts show`, as a user meets it, and what --categories takes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,26 @@ def test_texts_are_taken_in_turn_and_limited():
 
 def test_all_of_them_need_no_hint():
     assert "and more" not in _show("--category", "banana", "--per-category", "3", "--limit", "3").stderr
+
+
+def test_preset_of_searches_and_hub_models_is_shown_without_either(tmp_path):
+    """On a machine with no model and no network. LVIS: aerosol_can is common, applesauce rare."""
+    nowhere = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    command = [sys.executable, "-c", "from xpaste_ray.cli import main; main()", "prompts", "show"]
+    command += ["--preset", "xpaste-summary", "--limit", "5"]
+
+    def show(*more):
+        env = {**os.environ, **nowhere}
+        return subprocess.run([*command, *more], capture_output=True, text=True, check=True, env=env)
+
+    done = show()
+    lines = done.stdout.splitlines()
+    assert len(lines) == 6
+    assert lines[1].split() == ["aerosol_can", "0", "web", "(not", "searched", "yet)"]
+    assert "sources.web: 866 categories are not searched yet: `pool build` does" in done.stderr
+    row = json.loads(show("--format", "jsonl", "--category", "applesauce").stdout.splitlines()[0])
+    assert (row["source"], row["text"]) == ("diffusion", "applesauce") and "seed" in row
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_found_images_are_shown_by_their_places(tmp_path):

@@ -179,6 +179,19 @@ def test_an_index_of_xpastes_is_cleaned_and_counted(tmp_path):
     }  # fmt: skip
 
 
+def test_what_is_no_file_is_one_rejected_row(tmp_path):
+    """A folder, a link in a circle, and an address that nothing is read from."""
+    rgba_file(tmp_path / "good.png", cutout())
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    paths = ["*folder.png", "*loop.png", "*https://a.example/1.png", "*good.png"]
+    (tmp_path / "index.json").write_text(json.dumps({"0": paths}))
+    (tmp_path / "categories.json").write_text('{"categories": [{"id": 1, "name": "frog"}]}')
+    pool, rejected = imported(tmp_path, tmp_path / "pool")
+    assert len(pool.instance_ids) == 1
+    assert rejected == {"missing_file": 1, "unreadable": 1, "bad_path": 1}
+
+
 def test_fault_9_a_path_under_two_classes_is_counted_and_belongs_to_neither(tmp_path):
     rgba_file(tmp_path / "in" / "a.png", cutout())
     (tmp_path / "in" / "index.json").write_text('{"0": ["*a.png"], "1": ["*a.png"]}')

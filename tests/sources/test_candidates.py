@@ -60,10 +60,20 @@ def test_licence_and_address_of_web_images_are_kept(tmp_path):
         web(0, uri="https://a.example/1.jpg"),
         web(1, uri="https://a.example/2.jpg", page="https://b.example"),
         web(2, uri="frog/1.jpg"),
+        web(3, uri="00000/unit-00007#475-3-r#https://a.example/3.jpg#top"),  # had it from another run
+        web(4, uri="00000/unit-00007#475-4-r"),
     ]
     listing = Candidates(_write(tmp_path, [candidates]), OPTION).listing
-    assert listing["page"].to_pylist() == ["https://a.example/1.jpg", "https://b.example", None]
-    assert listing["licence"].to_pylist() == ["CC0"] * 3
+    assert listing["uri"].to_pylist() == [
+        "00000/unit-00000#475-0-r#https://a.example/1.jpg",
+        "00000/unit-00000#475-1-r#https://a.example/2.jpg",
+        "00000/unit-00000#475-2-r",
+        "00000/unit-00000#475-3-r#https://a.example/3.jpg#top",
+        "00000/unit-00000#475-4-r",
+    ]
+    assert candidate_of(listing["uri"][3].as_py()) == ("00000/unit-00000", "475-3-r")
+    assert listing["page"].to_pylist() == [None, "https://b.example", None, None, None]
+    assert listing["licence"].to_pylist() == ["CC0"] * 5
 
 
 def test_contents_follow_the_earlier_runs_source_not_its_place(tmp_path):

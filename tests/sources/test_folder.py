@@ -76,6 +76,20 @@ def test_name_that_is_not_utf8_is_listed_as_one_that_will_not_be_found(tmp_path)
     assert _rows(Folder(locate(tmp_path), OPTION)) == [("frog", "frog/\\udcff.jpg")]
 
 
+def test_index_rows_that_nothing_can_read_are_left_out(tmp_path):
+    file = tmp_path / "index.csv"
+    file.write_text("path,category\nhttps://a.example/1.jpg,frog\nS3://b/1.jpg,frog\na:b.jpg,frog\n")
+    folder = Folder(locate(file), OPTION)
+    assert [uri for _, uri in _rows(folder)] == ["S3://b/1.jpg", "a:b.jpg"]
+    assert folder.notes == [
+        "1 row of index.csv left out: paths of a kind that is not read, such as https://a.example/1.jpg "
+        "(URLs are for a source of kind web)"
+    ]
+    file.write_text("path,category\nhttps://a.example/1.jpg,frog\n")
+    with pytest.raises(ConfigError, match=r"photos\.path: .*index\.csv has only .*https://.*kind web"):
+        Folder(locate(file), OPTION)
+
+
 def test_place_that_is_neither_is_an_error(tmp_path):
     message = r"sources\.photos\.path: .*nowhere is neither a folder nor an index file \(\.csv, \.jsonl"
     with pytest.raises(ConfigError, match=message):

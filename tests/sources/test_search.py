@@ -11,11 +11,13 @@ from typer.testing import CliRunner
 from tests.web.server import answer, serving
 from xpaste_ray.categories import Category
 from xpaste_ray.cli.app import app
+from xpaste_ray.config import SearchSource
 from xpaste_ray.errors import ConfigError, RunError
 from xpaste_ray.sources import search as search_module
 from xpaste_ray.sources.engines import open_engine
 from xpaste_ray.sources.search import Searches, licence_code
-from xpaste_ray.sources.url_list import Found
+from xpaste_ray.sources.url_list import Found, ListedUrls
+from xpaste_ray.sources.work_list import plan_units
 from xpaste_ray.storage import locate
 
 RECORDED = Path(__file__).parents[1] / "data" / "search"
@@ -201,16 +203,17 @@ def test_passing_failure_of_an_engine_is_tried_again(server, monkeypatch):
 
 
 class Engine:
-    """Numbers its URLs; `asked`: what it was asked for. fails_at: a name that it cannot answer."""
+    """Numbers its URLs; `asked`: what it was asked for. fails_at: a name that it cannot answer. knows: names
+    that it has images of, beside all but "nothing"."""
 
-    def __init__(self, fails_at=None, numbers=range(100)):
-        self.asked, self.fails_at, self.numbers = [], fails_at, numbers
+    def __init__(self, fails_at=None, numbers=range(100), knows=()):
+        self.asked, self.fails_at, self.numbers, self.knows = [], fails_at, numbers, knows
 
     def __call__(self, category, count):
         self.asked.append((category.name, count))
         if category.name == self.fails_at:
             raise RunError("no answer")
-        if category.name == "nothing":
+        if category.name == "nothing" and "nothing" not in self.knows:
             return []
         return [Found(f"https://x/{category.name}/{n}", "cc0", None) for n in self.numbers[:count]]
 
@@ -250,6 +253,37 @@ def test_asking_for_more_keeps_what_is_there_in_its_place(file):
     urls = [one.url for one in Searches(file, "r").found(A)]
     assert urls == [f"https://x/a/{number}" for number in (0, 1, 7, 8, 9)]
     assert Searches(file, "r").missing({A: 4}) == {}
+
+
+def _listed(file, engine, per_category):
+    """The URLs of the work list's rounds, once so many images of each category are wanted."""
+    searches = Searches(file, "r")
+    searches.search(engine, dict.fromkeys((A, NOTHING), per_category))
+    source = ListedUrls("web", 16, searches.urls((A, NOTHING)), {})
+    section = SearchSource(kind="search", engine="openverse")
+    units = plan_units((A, NOTHING), {"web": source}, {"web": section}, per_category)
+    return {unit.round: [prompt.uri for prompt in unit.prompts] for unit in units}
+
+
+def test_growing_a_run_changes_no_round_that_it_had(file):
+    """The list had run dry: two images of one category where four were asked for, and none of the other."""
+    before = _listed(file, Engine(numbers=[0, 1]), 4)
+    after = _listed(file, Engine(numbers=[7, 0, 8], knows=["nothing"]), 7)
+    assert before == {0: ["https://x/a/0"], 1: ["https://x/a/1"]}
+    assert {index: uris for index, uris in after.items() if index < 4} == before
+    assert {index: uris for index, uris in after.items() if index >= 4} == {
+        4: ["https://x/a/7", "https://x/nothing/7"],
+        5: ["https://x/a/8", "https://x/nothing/0"],
+        6: ["https://x/nothing/8"],
+    }
+    nothing_more = Engine()
+    assert _listed(file, nothing_more, 7) == after and nothing_more.asked == []
+
+
+def test_unusable_url_of_a_search_keeps_its_place(file):
+    Searches(file, "r").search(lambda category, count: [Found("ftp://x/0"), Found("https://x/1")], {A: 2})
+    urls = Searches(file, "r").urls([A])
+    assert urls.of(A) == [None, Found("https://x/1")] and urls.bad == ["ftp://x/0"]
 
 
 def test_progress_tells_categories_that_are_done(file):

@@ -1,5 +1,6 @@
 import io
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from xpaste_ray.config import (
 )
 from xpaste_ray.errors import StorageError
 from xpaste_ray.fingerprints import hash_bytes
-from xpaste_ray.records import Candidate, Prompt
+from xpaste_ray.records import Candidate, Prompt, Proposal
 from xpaste_ray.sources.annotated import Objects
 from xpaste_ray.sources.candidates import Candidates
 from xpaste_ray.sources.webdataset import Tars
@@ -74,6 +75,13 @@ def test_index_file_may_name_images_elsewhere(tmp_path, s3):
     bucket, disk = write_files(f"{s3()}/images", {"a.jpg": jpeg()}), write_files(tmp_path, {"b.jpg": jpeg()})
     done = _read(FOLDER, disk, [f"{bucket}/a.jpg", str(tmp_path / "b.jpg"), "b.jpg"])
     assert [one.status for one in done] == ["ok"] * 3
+
+
+def test_address_that_nothing_is_read_from_is_one_rejected_row(tmp_path):
+    root = write_files(tmp_path, {"a.jpg": jpeg(), "b.png": cutout()})
+    bad = ["https://a.example/1.jpg", "s3://key:secret@bucket/1.jpg", "file://elsewhere/1.jpg"]
+    assert [one.reason for one in _read(FOLDER, root, [*bad, "a.jpg"])] == [*["bad_path"] * 3, None]
+    assert [one.reason for one in _read(CUTOUTS, root, [bad[0], "b.png"])] == ["bad_path", None]
 
 
 def _save(image, kind, **options):
@@ -194,6 +202,19 @@ def test_cut_outs_bring_their_mask_as_the_one_proposal(root):
     (given,) = done.proposals
     assert (given.method, given.ordinal, given.status) == ("given", 0, "ok")
     assert given.mask.shape == (32, 32) and given.area_fraction == 0.25  # 16 x 16 of 32 x 32
+
+
+def test_stored_images_keep_the_mask_that_came_with_them(tmp_path):
+    """8 x 8 of 16 x 16 px; of another, only a segmenter's; the third is larger, and reduced."""
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:12, 4:12] = 255
+    given, found = Proposal("given", 0, mask), Proposal("sam", 0, mask)
+    large = _of(2, image=picture(128, 128), proposals=(replace(given, mask=mask.repeat(8, 0).repeat(8, 1)),))
+    place = _write(tmp_path, [[_of(0, proposals=(found, given)), _of(1, proposals=(found,)), large]])
+    done = _read(RUN, place, Candidates(place, "option").listing["uri"].to_pylist())
+    assert [[one.method for one in candidate.proposals] for candidate in done] == [["given"], [], ["given"]]
+    assert np.array_equal(done[0].proposals[0].mask, mask)
+    assert done[2].image.shape == (64, 64, 3) and done[2].proposals[0].area_fraction == 0.25
 
 
 def test_images_without_transparency_are_no_cut_outs(tmp_path):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xpaste_ray.records import Prompt
 
 _COLUMNS = ("category", "index", "source", "seed", "text or place")
+_UNSEARCHED = "(not searched yet)"
 _WIDEST = 40  # characters of all columns but the last
 
 
@@ -58,7 +59,7 @@ def _planned(settings: "PoolSettings", only: str | None) -> tuple[list[str], Ite
     from xpaste_ray.sources.work_list import plan_units
 
     chosen = chosen_categories(settings)
-    sources = open_sources(settings, chosen)
+    sources = open_sources(settings, chosen, to_show=True)
     wanted = chosen if only is None else pick_categories(chosen, [only])
     units = plan_units(wanted, sources, settings.sources, settings.prompts.per_category)
     return notes_on(settings, sources), (prompt for unit in units for prompt in unit.prompts)
@@ -73,7 +74,7 @@ def _table(prompts: Iterable["Prompt"]) -> Iterator[str]:
     rows: list[Sequence[str]] = [_COLUMNS]
     for prompt in prompts:
         seed = "" if prompt.seed is None else str(prompt.seed)
-        what = prompt.text or prompt.uri or ""
+        what = prompt.text or prompt.uri or _UNSEARCHED
         rows.append([_one_line(prompt.category), str(prompt.index), prompt.source, seed, _one_line(what)])
     widths = [min(_WIDEST, max(map(len, column))) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -25,6 +25,7 @@ from xpaste_ray.embedded import DIFFUSION_CATEGORIES
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.models.folders import DIFFUSERS_FILE, model_folder, model_name
+from xpaste_ray.models.hub import PREFIX, parse_hub
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.resources import cpus_booked
 from xpaste_ray.prompts import Texts
@@ -55,12 +56,15 @@ def open_sources(
     run: RunDir | None = None,
     progress: "Progress | None" = None,
     may_search: bool = True,
+    to_show: bool = False,
 ) -> dict[str, Source]:
-    """By name, in the settings' order; the last three: see `resolve_inputs`. ConfigError if one cannot be
-    what the settings say."""
-    texts, searching = Texts(settings.prompts), _Searching(run, progress, may_search)
+    """By name, in the settings' order; run, progress, may_search: see `resolve_inputs`. to_show: only for
+    their prompts, so nothing is searched, and models of the Hub need not be here. ConfigError if one cannot
+    be what the settings say."""
+    texts = Texts(settings.prompts)
+    opening = _Opening(run, progress, may_search and not to_show, to_show)
     return {
-        name: _open(name, source, settings, texts, categories, searching)
+        name: _open(name, source, settings, texts, categories, opening)
         for name, source in settings.sources.items()
     }
 
@@ -93,12 +97,14 @@ def notes_on(settings: PoolSettings, sources: Mapping[str, Source]) -> list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Searching:
-    """Where searches are kept, who hears of them, and whether there may be new ones."""
+class _Opening:
+    """Where searches are kept, who hears of them, and whether there may be new ones; whether the sources are
+    only for their prompts."""
 
     run: RunDir | None
     progress: "Progress | None"
-    allowed: bool
+    may_search: bool
+    to_show: bool
 
 
 def _open(
@@ -107,18 +113,18 @@ def _open(
     settings: PoolSettings,
     texts: Texts,
     categories: Sequence[Category],
-    searching: _Searching,
+    opening: _Opening,
 ) -> Source:
     told = {"algorithm": _ALGORITHM, **source.model_dump(mode="json", exclude={"weight", "frequencies"})}
     match source:
         case DiffusionSource():
-            return _open_diffusion(name, source, settings, texts, categories, told)
+            return _open_diffusion(name, source, settings, texts, categories, told, opening)
         case FolderSource() | WebDatasetSource() | CandidatesSource() | CutoutsSource() | AnnotatedSource():
             return _open_found(name, source, settings, categories, told)
         case WebSource():
             return _open_list(name, source, settings, categories, told)
         case SearchSource():
-            return _open_search(name, source, settings, categories, told, searching)
+            return _open_search(name, source, settings, categories, told, opening)
     raise ConfigError(f"sources.{name}: {source.kind} is not there yet")
 
 
@@ -203,11 +209,16 @@ def _open_diffusion(
     texts: Texts,
     categories: Sequence[Category],
     told: Mapping[str, Any],
+    opening: _Opening,
 ) -> Source:
-    folder = model_folder(source.model, f"sources.{name}.model", DIFFUSERS_FILE)
+    option = f"sources.{name}.model"
+    if opening.to_show and source.model.startswith(PREFIX):
+        model = parse_hub(source.model, option).name
+    else:
+        model = model_name(source.model, model_folder(source.model, option, DIFFUSERS_FILE))
     if source.model == "embedded:diffusion":
         _check_embedded(name, source, categories)
-    recipe = {**told, "model": model_name(source.model, folder)}
+    recipe = {**told, "model": model}
     return GeneratedImages(name, source.unit_size, texts, settings.seed, recipe)
 
 
@@ -241,13 +252,15 @@ def _open_search(
     settings: PoolSettings,
     categories: Sequence[Category],
     told: Mapping[str, Any],
-    searching: _Searching,
+    opening: _Opening,
 ) -> Source:
     """Its recipe has no list: that grows when more images are asked for, and a URL keeps its place."""
     served = _served(name, settings, categories)
     recipe = {key: value for key, value in told.items() if key not in source.patience}
+    if opening.to_show:
+        return Unsearched(name, source.unit_size, recipe, len(served))
     wanted = {category: _turns_at_most(name, category, settings) for category in served}
-    run, progress = searching.run, searching.progress
+    run, progress = opening.run, opening.progress
     if run is None:
         raise ConfigError(
             f"sources.{name}: only `xpaste pool build` searches: use it, or give what `xpaste search` wrote "
@@ -256,7 +269,7 @@ def _open_search(
     what = {key: recipe[key] for key in ("algorithm", "engine", "address", "licences")}
     searches = Searches(run.searches / f"{name}.parquet", fingerprint(what))
     missing = searches.missing(wanted)
-    if missing and not searching.allowed:
+    if missing and not opening.may_search:
         return Unsearched(name, source.unit_size, recipe, len(missing))
     if missing:
         engine = open_engine(source.engine, source.address, source.licences, source.contact)

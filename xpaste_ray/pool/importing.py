@@ -21,7 +21,7 @@ import numpy as np
 
 from xpaste_ray.categories import Category, category_from_coco, name_key
 from xpaste_ray.config import CutoutSettings
-from xpaste_ray.errors import ConfigError, RowError
+from xpaste_ray.errors import ConfigError, RowError, StorageError
 from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pictures.decode import check, decode, decode_rgba
 from xpaste_ray.pool.cutout import MASK_ABOVE, Cutout, crop_cutout, cut_out
@@ -319,13 +319,23 @@ def _with_pixels(head: Row, rgba: np.ndarray, settings: CutoutSettings) -> Row:
 
 def _bytes_of(folder: Location, path: str) -> bytes:
     """Of a path in an index: absolute, an address, relative to the index, or else to where we are, as
-    X-Paste's code has it. RowError "missing_file"."""
+    X-Paste's code has it. RowError "missing_file", "unreadable", and "bad_path" for an address of a kind
+    that nothing is read from."""
     absolute = posixpath.isabs(path) or "://" in path
-    places = [locate(path)] if absolute else [folder / path, *([locate(path)] if folder.is_local else [])]
+    try:
+        places = [locate(path)] if absolute else [folder / path, *([locate(path)] if folder.is_local else [])]
+    except ConfigError as error:
+        raise RowError("bad_path", str(error)) from None
+    reason = "missing_file"
     for place in places:
-        with suppress(FileNotFoundError, IsADirectoryError):
-            return place.read_bytes()
-    raise RowError("missing_file")
+        with suppress(FileNotFoundError):
+            try:
+                return place.read_bytes()
+            except StorageError:
+                if not place.is_local:  # the store fails, and may for every file
+                    raise
+                reason = reason if place.is_dir() else "unreadable"
+    raise RowError(reason)
 
 
 def _picture(data: bytes) -> np.ndarray:

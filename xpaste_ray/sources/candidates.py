@@ -13,14 +13,14 @@ from xpaste_ray.storage import Location
 # Columns of a unit's file that tell what its images are, without the images.
 _TOLD = ["candidate_id", "category", "text", "seed", "uri", "licence", "page", "status", "reason", "height"]
 _NOT_THE_SOURCES = ("segment_failed", "score_failed", "killed_worker")  # reasons that spoil no image
+_URL = "^(?:[^#]*#[^#]*#)?(?P<url>(?i:https?)://.*)$"  # of the web, or of a run that took it from another
 _FILES_AT_ONCE = 16
 
 
 class Candidates:
     """What an earlier run has stored. root: its folder.
 
-    Left out is what its source rejected. What was fetched from the web keeps its URL, as the page if it had
-    none.
+    Left out is what its source rejected. What was fetched from the web keeps its URL, see `candidate_uri`.
     """
 
     def __init__(self, place: Location, option: str) -> None:
@@ -40,13 +40,15 @@ class Candidates:
         self.contents = hash_lines([source["fingerprint"], *self.listing["uri"].to_pylist()])
 
 
-def candidate_uri(unit: str, candidate_id: str) -> str:
-    return f"{unit}#{candidate_id}"
+def candidate_uri(unit: str, candidate_id: str, url: str | None = None) -> str:
+    """Where it is stored, and the URL that it was once fetched from, if it was. Neither a unit nor an id has
+    a # in it."""
+    return f"{unit}#{candidate_id}" + (f"#{url}" if url else "")
 
 
 def candidate_of(uri: str) -> tuple[str, str]:
-    """Unit, candidate id: the inverse of `candidate_uri`."""
-    unit, _, candidate_id = uri.partition("#")
+    """Unit, candidate id: the inverse of `candidate_uri`, but for the URL."""
+    unit, candidate_id, *_ = uri.split("#", 2)
     return unit, candidate_id
 
 
@@ -65,10 +67,11 @@ def _images(run: RunDir, unit: str, option: str) -> pa.Table:
         pc.invert(pc.is_in(table["reason"], pa.array(_NOT_THE_SOURCES))),
     )
     table = table.filter(pc.and_(pc.is_valid(table["height"]), pc.invert(spoilt)))
-    url = pc.if_else(pc.match_substring_regex(table["uri"], "^https?://"), table["uri"], None)
-    uris = [candidate_uri(unit, one) for one in table["candidate_id"].to_pylist()]
+    urls = pc.struct_field(pc.extract_regex(table["uri"], _URL), "url").to_pylist()
+    ids = table["candidate_id"].to_pylist()
+    uris = [candidate_uri(unit, one, url) for one, url in zip(ids, urls, strict=True)]
     columns = {
         "category": table["category"], "uri": pa.array(uris, pa.string()), "text": table["text"],
-        "seed": table["seed"], "licence": table["licence"], "page": pc.coalesce(table["page"], url),
+        "seed": table["seed"], "licence": table["licence"], "page": table["page"],
     }  # fmt: skip
     return pa.table(columns, schema=LISTING)

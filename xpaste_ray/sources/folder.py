@@ -1,11 +1,12 @@
 """A folder of images by category, or an index file of images."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.sources.found import count_of, hash_lines, listing_of, utf8
 from xpaste_ray.sources.index_file import SUFFIXES, is_index_file, read_index
-from xpaste_ray.storage import Location
+from xpaste_ray.storage import SCHEMES, Location
 
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
 CUTOUTS = (".png", ".webp")
@@ -34,7 +35,23 @@ class Folder:
         table, contents, left_out = read_index(place, option, ("path", "category"), ("licence", "page"))
         if left_out:
             self.notes.append(f"{count_of(left_out, 'row')} of {place.name} left out: no path or no category")
+        readable = self._readable(table["path"])
+        if refused := len(table) - len(usable := table.filter(readable)):
+            first = table.filter(pc.invert(readable))["path"][0].as_py()
+            told = (
+                f"paths of a kind that is not read, such as {first[:80]} (URLs are for a source of kind web)"
+            )
+            if not len(usable):
+                raise ConfigError(f"{option}: {place} has only {told}")
+            self.notes.append(f"{count_of(refused, 'row')} of {place.name} left out: {told}")
+        table = usable
         return listing_of({name.replace("path", "uri"): table[name] for name in table.column_names}), contents
+
+    @staticmethod
+    def _readable(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Whether each is a path, or an address that may be one of ours."""
+        ours = pc.match_substring_regex(paths, f"^({'|'.join(SCHEMES)})://", ignore_case=True)
+        return pc.or_(ours, pc.invert(pc.match_substring_regex(paths, "^[A-Za-z][A-Za-z0-9+.-]*://")))
 
     def _list(self, place: Location, suffixes: tuple[str, ...]) -> tuple[pa.Table, str]:
         found = place.files().items()

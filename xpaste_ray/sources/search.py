@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -29,8 +30,9 @@ SEARCHED = pa.schema(
         pa.field("asked", pa.int32(), nullable=False),
     ]
 )
-"""What searches found: for each category its URLs in the engine's order, or one row without, if there are
-none. asked: how many were."""
+"""What searches found: for each category a row for each image, in their order. asked: how many were. A row
+without a URL is a place that stays empty: it was asked for when there were no more images; what a later
+search found follows."""
 
 
 MAX_PAGES = 50
@@ -94,13 +96,16 @@ class Api:
 class Searches:
     """What an engine found, in a file, category by category.
 
-    A category that was asked for as many images is never searched again; for more, what is there stays
-    first. recipe: the fingerprint of all that decides what is found. ConfigError if the file is of another.
+    A category that was asked for as many images is never searched again. For more, the places that were asked
+    for stay as they are, empty ones too: what follows from them may be made already. recipe: the fingerprint
+    of all that decides what is found. ConfigError if the file is of another.
     """
 
     def __init__(self, file: Location, recipe: str) -> None:
         self._file, self._recipe = file, recipe
-        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._places: dict[str, list[Found | None]] = {}
+        self._names: dict[str, str] = {}
+        self._asked: dict[str, int] = {}
         made = made_by(file)
         if made is None and file.exists():
             raise ConfigError(f"{file} is damaged, or not of a search: remove it or choose another file")
@@ -111,14 +116,17 @@ class Searches:
             )
         if made:
             for row in open_parquet(file).read().to_pylist():
-                self._rows.setdefault(name_key(row["category"]), []).append(row)
+                key, url = name_key(row["category"]), row["url"]
+                found = Found(url, row["licence"], row["page"]) if url else None
+                self._places.setdefault(key, []).append(found)
+                self._names[key], self._asked[key] = row["category"], row["asked"]
 
     def missing(self, wanted: Mapping[Category, int]) -> dict[Category, int]:
         """The categories of which fewer were asked for."""
         return {
             category: count
             for category, count in wanted.items()
-            if not any(row["asked"] >= count for row in self._rows.get(name_key(category.name), ()))
+            if self._asked.get(name_key(category.name), 0) < count
         }
 
     def search(
@@ -144,22 +152,29 @@ class Searches:
 
     def _add(self, category: Category, count: int, found: Iterable[Found]) -> None:
         key = name_key(category.name)
-        by_url = {row["url"]: row for row in self._rows.get(key, ()) if row["url"]}
-        for one in found:
-            by_url.setdefault(one.url, {"url": one.url, "licence": one.licence, "page": one.page})
-        rows = list(by_url.values()) or [{"url": None, "licence": None, "page": None}]
-        self._rows[key] = [{**row, "category": category.name, "asked": count} for row in rows]
+        places, asked = self._places.get(key, []), self._asked.get(key, 0)
+        known = {one.url for one in places if one}
+        new = {one.url: one for one in found if one.url not in known}
+        if new:
+            places = [*places, *[None] * (asked - len(places)), *new.values()]
+        self._places[key] = places or [None]
+        self._names[key], self._asked[key] = category.name, max(asked, count)
 
     def _save(self) -> None:
-        rows = [row for several in self._rows.values() for row in several]
+        rows = []
+        for key, places in self._places.items():
+            head = {"category": self._names[key], "asked": self._asked[key]}
+            rows += [{**head, **(asdict(one) if one else {})} for one in places]
         write_parquet(self._file, pa.Table.from_pylist(rows, schema=SEARCHED), self._recipe)
 
     def found(self, category: Category) -> list[Found]:
-        rows = self._rows.get(name_key(category.name), ())
-        return [Found(row["url"], row["licence"], row["page"]) for row in rows if row["url"]]
+        return [one for one in self._of(category) if one]
 
     def urls(self, categories: Iterable[Category]) -> UrlList:
-        return UrlList({category.id: self.found(category) for category in categories})
+        return UrlList({category.id: self._of(category) for category in categories}, keep_places=True)
+
+    def _of(self, category: Category) -> Sequence[Found | None]:
+        return self._places.get(name_key(category.name), ())
 
 
 def licence_code(licence: str | None) -> str | None:

@@ -43,15 +43,21 @@ class Found:
 class UrlList:
     """Usable URLs of each category, in the list's order and each once."""
 
-    def __init__(self, rows: Mapping[int, Sequence[Found]]) -> None:
-        """rows: by category, by its id; any URLs."""
+    def __init__(self, rows: Mapping[int, Sequence[Found | None]], keep_places: bool = False) -> None:
+        """rows: by category, by its id; any URLs. keep_places: the place of one that is left out, or is
+        None, stays empty, else the next one has it."""
         self.bad: list[str] = []
-        self._found: dict[int, list[Found]] = {}
+        self._found: dict[int, list[Found | None]] = {}
         for category_id, several in rows.items():
-            once: dict[str, Found] = {}
-            for one in several:
-                once.setdefault(one.url, one)
-            self._found[category_id] = [one for one in once.values() if self._is_usable(one.url)]
+            seen: set[str] = set()
+            places = [self._usable(one, seen) for one in several]
+            self._found[category_id] = places if keep_places else [one for one in places if one]
+
+    def _usable(self, one: Found | None, seen: set[str]) -> Found | None:
+        if one is None or one.url in seen:
+            return None
+        seen.add(one.url)
+        return one if self._is_usable(one.url) else None
 
     def _is_usable(self, url: str) -> bool:
         try:
@@ -61,7 +67,7 @@ class UrlList:
             return False
         return True
 
-    def of(self, category: Category) -> Sequence[Found]:
+    def of(self, category: Category) -> Sequence[Found | None]:
         return self._found.get(category.id, ())
 
     def notes(self, name: str, categories: Sequence[Category]) -> list[str]:
@@ -70,7 +76,7 @@ class UrlList:
         if self.bad:
             shown = ", ".join(url[:80] for url in self.bad[:_MAX_NAMED])
             lines.append(f"sources.{name}: {len(self.bad)} unusable URLs are left out: {shown}")
-        empty = [category.name for category in categories if not self.of(category)]
+        empty = [category.name for category in categories if not any(self.of(category))]
         if empty:
             shown = ", ".join(empty[:_MAX_NAMED]) + (", ..." if len(empty) > _MAX_NAMED else "")
             lines.append(f"sources.{name}: no URLs for {len(empty)} of {len(categories)} categories: {shown}")
@@ -96,9 +102,9 @@ class ListedUrls:
     def prompt(self, category: Category, index: int, number: int) -> Prompt | None:
         """The URL enters the id: what was fetched of another one is never taken for it."""
         urls = self._urls.of(category)
-        if number >= len(urls):
+        found = urls[number] if number < len(urls) else None
+        if found is None:
             return None
-        found = urls[number]
         told = fingerprint({"recipe": self._id, "url": found.url})[:8]
         return Prompt(
             candidate_id=f"{category.id}-{index}-{told}",
@@ -113,13 +119,13 @@ class ListedUrls:
 
 
 class Unsearched:
-    """Stands for a search that was not made yet, where one only wants to know how much work there will be:
-    it is taken to find enough."""
+    """Stands for a search that was not made yet, where one only wants to know what work there will be: it is
+    taken to find enough. Its prompts have neither a URL nor the end of an id, which follows from that."""
 
     def __init__(self, name: str, unit_size: int, recipe: Mapping[str, Any], categories: int) -> None:
         """categories: how many are not searched yet."""
         self.name, self.unit_size, self.recipe = name, unit_size, dict(recipe)
-        self.notes = [f"sources.{name}: {categories} categories are not searched yet"]
+        self.notes = [f"sources.{name}: {categories} categories are not searched yet: `pool build` does"]
 
     def prompt(self, category: Category, index: int, number: int) -> Prompt:
         return Prompt(f"{category.id}-{index}", category.id, category.name, index, self.name)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
 from xpaste_ray.backgrounds import Backgrounds
@@ -31,8 +32,6 @@ from xpaste_ray.sources.webdataset import Member
 from xpaste_ray.storage import Location, locate
 
 _LOG = logging.getLogger(__name__)
-
-"""The method of a proposal that came with the image."""
 
 _MAX_FILE_BYTES = 512 * 1024**2
 _MAGIC_BYTES = 12
@@ -150,7 +149,11 @@ def _members(settings: WebDatasetSource, root: Location) -> Read:
 
 
 def _file_at(root: Location, uri: str) -> Location:
-    return locate(uri) if "://" in uri or uri.startswith("/") else root / uri
+    """RowError "bad_path" for an address of a kind that nothing is read from."""
+    try:
+        return locate(uri) if "://" in uri or uri.startswith("/") else root / uri
+    except ConfigError as error:
+        raise RowError("bad_path", str(error)) from None
 
 
 def read_file(place: Location) -> bytes:
@@ -168,13 +171,13 @@ def read_file(place: Location) -> bytes:
 
 
 def _stored(settings: CandidatesSource, root: Location) -> Read:
-    """Stored images of an earlier run. Each of its files is opened once for all that is wanted of it."""
+    """Stored images of an earlier run, with the masks that had come along. Each of its files is opened once
+    for all that is wanted of it."""
     run = RunDir(root)
-    columns = ["candidate_id", "model", "content_hash", "image_png"]
 
     def open_unit(unit: str) -> Mapping[str, dict[str, Any]] | Exception:
         try:
-            rows = open_parquet(run.unit_file(unit)).read(columns).to_pylist()
+            rows = _rows_of(open_parquet(run.unit_file(unit)))
         except pa.ArrowInvalid:
             return RowError("unreadable", unit)
         except (OSError, StorageError) as error:
@@ -195,15 +198,36 @@ def _stored(settings: CandidatesSource, root: Location) -> Read:
     return read
 
 
+def _rows_of(unit: pq.ParquetFile) -> list[dict[str, Any]]:
+    """Its candidates, each with `given_png`, the mask that came with it. Masks are read only if there are
+    such: those of segmenters are as large."""
+    rows: list[dict[str, Any]] = unit.read(["candidate_id", "model", "content_hash", "image_png"]).to_pylist()
+    paths = [unit.schema.column(number).path for number in range(len(unit.schema))]
+
+    def proposals(*fields: str) -> list[list[dict[str, Any]]]:
+        wanted = [path for path in paths if path.startswith("proposals.") and path.endswith(fields)]
+        told: list[list[dict[str, Any]]] = unit.read(wanted)["proposals"].to_pylist()
+        return told
+
+    given = [None] * len(rows)
+    if any(one["method"] == GIVEN for several in proposals(".method") for one in several):
+        given = [
+            next((one["mask_png"] for one in several if one["method"] == GIVEN), None)
+            for several in proposals(".method", ".mask_png")
+        ]
+    return [{**row, "given_png": png} for row, png in zip(rows, given, strict=True)]
+
+
 def _decoded(row: Mapping[str, Any], max_side_px: int) -> Found | RowError:
-    png = row["image_png"]
+    png, given = row["image_png"], row["given_png"]
     try:
         image = within(np.ascontiguousarray(decode_png(png)), max_side_px)
+        mask = None if given is None else within(np.ascontiguousarray(decode_png(given)), max_side_px)
     except ValueError:
         return RowError("unreadable")
-    if (reason := defect(image)) is not None:
+    if (reason := defect(image) if mask is None else mask_defect(image, mask)) is not None:
         return RowError(reason)
-    return Found(image, row["content_hash"] or hash_bytes(png), model=row["model"])
+    return Found(image, row["content_hash"] or hash_bytes(png), mask, row["model"])
 
 
 def _objects(settings: AnnotatedSource, images: Backgrounds) -> Read:
