@@ -55,7 +55,15 @@ def open_real_crops(settings: RealSettings) -> RealCrops:
 def settled(settings: RealSettings) -> RealSettings:
     """A run's crops as those of its current pool: another selection of that run, or a build, points it at
     another pool. Raises ConfigError."""
-    return settings.model_copy(update={"crops": str(current_pool(settings.crops))})
+    run = locate(settings.crops)
+    pool = current_pool(run)
+    if pool == run:
+        return settings
+    crops = str(pool)
+    if not run.is_local:  # whose options, such as an endpoint, are in the address alone
+        address, mark, options = settings.crops.partition("?")
+        crops = f"{address.rstrip('/')}/{pool.relative_to(run).as_posix()}{mark}{options}"
+    return settings.model_copy(update={"crops": crops})
 
 
 class _FolderCrops:
