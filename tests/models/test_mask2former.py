@@ -143,6 +143,7 @@ def test_category_without_a_name_in_the_vocabulary_rejects_its_image_before_any_
     monkeypatch.setattr(method._network, "forward", lambda **_: pytest.fail("computed"))
     with pytest.raises(RowError, match="not_in_vocabulary: aardvark"):
         method([shown(1), shown(2, category="aardvark")])
+    assert method.refusal("aardvark") == "not_in_vocabulary" and method.refusal(shown(1).category) is None
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

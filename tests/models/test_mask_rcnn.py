@@ -8,7 +8,7 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights, maskr
 from xpaste_ray.config.segment import MaskRcnnMethod
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.models.mask_rcnn import MaskRcnnSegmenter, save_mask_rcnn
-from xpaste_ray.models.segmenters import Shown
+from xpaste_ray.models.segmenters import Choosy, Shown
 from xpaste_ray.stages.batches import ShapedBatches
 
 NAMES = ["__background__", "bus", "frog", "zebra"]
@@ -103,6 +103,8 @@ def test_category_without_a_name_in_the_vocabulary_rejects_its_image(method):
     for name in ("aardvark", "__background__"):
         with pytest.raises(RowError, match="not_in_vocabulary"):
             method([shown(1, category=name)])
+        assert isinstance(method, Choosy) and method.refusal(name) == "not_in_vocabulary"
+    assert method.refusal("bus_(vehicle)") is None
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -6,7 +6,8 @@ import pytest
 from xpaste_ray.config import RealSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.masks import encode_png
-from xpaste_ray.models.real_crops import open_real_crops
+from xpaste_ray.models.real_crops import open_real_crops, settled
+from xpaste_ray.runs import write_json
 from xpaste_ray.storage import locate
 
 
@@ -82,6 +83,13 @@ def test_folder_in_an_object_store_is_read_from_there(tmp_path, s3):
         (there / name).write_whole((here / name).read_bytes())
     assert _levels(_open(there), "frog") == [0, 1]
     assert _open(there).content(["frog"]) == _open(here).content(["frog"])
+
+
+def test_current_pool_of_a_run_in_an_object_store_keeps_the_options_of_its_address(s3):
+    run = f"{s3()}/run"
+    write_json(locate(run) / "pool.json", {"current": "pools/abc"})
+    for given, expected in ((f"{run}/?region=eu", f"{run}/pools/abc?region=eu"), (run, f"{run}/pools/abc")):
+        assert settled(RealSettings(crops=given)).crops == expected
 
 
 def test_cut_outs_of_a_run_are_shown_on_white(make_pool):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from pycocotools.coco import COCO
 
 from xpaste_ray.embedded import PHOTOS_DIR
 from xpaste_ray.pool import open_pool
+from xpaste_ray.runs import RunDir, made_by
+from xpaste_ray.unit_files import read_unit, write_unit
 
 XPASTE = Path(sys.executable).with_name("xpaste")
 DEADLINE_S = 240
@@ -70,8 +73,8 @@ def test_run_leaves_the_documented_tree(reference):
     run = json.loads((reference / "run.json").read_text())
     assert set(run) == {"format", "settings", "steps", "versions", "times", "counts"}
     pointer = json.loads((reference / "pool.json").read_text())
-    assert pointer["current"] == f"pools/{run['steps']['select']['fingerprint']}"
-    assert (reference / pointer["current"] / "manifest.json").is_file()
+    manifest = json.loads((reference / pointer["current"] / "manifest.json").read_text())
+    assert pointer["current"] == f"pools/{manifest['fingerprint']}"
     for name in ("units.parquet", "scores", "rejects.parquet", "preview.jpg", "dataset/annotations.json"):
         assert (reference / name).exists(), name
     assert len(list((reference / "dataset" / "images").glob("*.jpg"))) == 60
@@ -183,6 +186,26 @@ def test_torn_and_foreign_files_are_made_again(reference, tmp_path):
     fragment.write_text(json.dumps(json.loads(fragment.read_text()) | {"recipe": "other"}))
     _run(out)
     _assert_same(reference, out)
+
+
+def test_dataset_of_scores_that_changed_holds_no_shard_of_the_earlier_pool(reference, tmp_path):
+    """As when a unit that lost an image is made again: here its images are rejected afterwards."""
+    run = RunDir(shutil.copytree(reference, tmp_path / "run"))
+    name = "00002/unit-00001"
+    recipe = made_by(run.unit_file(name))
+    lost = [
+        replace(one, status="rejected", reason="unreachable", image=None, proposals=())
+        for one in read_unit(run, name)
+    ]
+    write_unit(run, 2, 1, lost, recipe, 128)
+    run.scores.remove()
+    before = {path.name: path.read_text() for path in (run.dataset / "fragments").iterdir()}
+    _run(run.root.path)
+    after = {path.name: path.read_text() for path in (run.dataset / "fragments").iterdir()}
+    assert sorted(after) == sorted(before)
+    assert not {json.loads(one)["recipe"] for one in before.values()} & {
+        json.loads(one)["recipe"] for one in after.values()
+    }
 
 
 def test_one_actor_makes_the_same_bytes_as_two(reference, tmp_path):

@@ -1,17 +1,21 @@
 """What the score step's recipe knows of the files that its settings name."""
 
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from xpaste_ray.config import load_settings
+from xpaste_ray.config import StageResources, load_settings
 from xpaste_ray.embedded import CLIP_DIR
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.masks import encode_png
+from xpaste_ray.models.real_crops import open_real_crops
+from xpaste_ray.pipelines.stage_code import stage_code
 from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
+from xpaste_ray.runs import RunDir, write_json
 
 NAMES = "categories.names=[banana, frog]"
 
@@ -67,6 +71,23 @@ def test_crops_of_other_categories_are_not_in_the_recipe(tmp_path):
 def test_what_changes_a_score_changes_the_step(option):
     was, now = _fingerprints(), _fingerprints(f"score.{option}")
     assert [name for name in was if was[name] != now[name]] == ["score", "select"]
+
+
+def test_actors_compare_with_the_pool_that_the_recipe_tells_whatever_its_run_points_at_later(
+    make_pool, tmp_path
+):
+    """A restarted actor opens the crops anew; meanwhile `pool select` may have been at work in their run."""
+    run = tmp_path / "run"
+    one, other = (make_pool({"banana": n, "frog": 1}, f"{n}").folder for n in (1, 2))
+    run.mkdir()
+    write_json(run / "pool.json", {"current": os.path.relpath(one, run)})
+    inputs = resolve_inputs(load_settings("demo", [NAMES, f"score.real={{crops: {run}}}"]))
+    write_json(run / "pool.json", {"current": os.path.relpath(other, run)})
+    plan = {"score": StageResources(actors=1)}
+    told = stage_code(inputs, plan, None, RunDir(tmp_path / "out"))["score"].kwargs["settings"]
+    crops = open_real_crops(told.real)
+    assert len(crops.of("banana")) == 1
+    assert crops.content(["banana", "frog"]) == inputs.score_files["real"]["crops"]
 
 
 def test_crops_of_none_of_the_categories_are_a_mistake(tmp_path):

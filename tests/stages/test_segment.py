@@ -167,6 +167,25 @@ def test_where_one_method_fails_the_others_stay(monkeypatch):
     assert not first.transient
 
 
+def test_categories_that_a_method_does_not_know_break_no_batch(monkeypatch, caplog):
+    """Of six images, three bananas; two at a time: a batch of two and one of one, padded."""
+
+    class Choosy(_Segmenter):
+        def refusal(self, category):
+            return None if category == "banana" else "not_in_vocabulary"
+
+    choosy, other = (kind(lambda _: [(_square(2, 2), 1.0)]) for kind in (Choosy, _Segmenter))
+    given = _grey(6)
+    for i in (0, 3, 4):
+        given[i] = replace(given[i], prompt=replace(given[i].prompt, category="aardvark"))
+    done = _stage_of(monkeypatch, choosy=choosy, other=other)(given)
+    unknown = "not_in_vocabulary"
+    assert [c.proposals[0].reason for c in done] == [unknown, None, None, unknown, unknown, None]
+    assert [c.proposals[1].reason for c in done] == [None] * 6
+    assert (choosy.sizes, other.sizes) == ([2, 2], [2, 2, 2])
+    assert not any(c.transient for c in done) and caplog.records == []
+
+
 @pytest.mark.parametrize(
     ("mask", "score", "reason"),
     [

@@ -40,6 +40,9 @@ class Mask2FormerSegmenter:
     def micro_batch(self) -> int:
         return images_at_once(self._settings.micro_batch, self._device)
 
+    def refusal(self, category: str) -> str | None:
+        return self._vocabulary.refusal(category)
+
     @torch.inference_mode()
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:
         labels = [self._vocabulary.label_of(one.category) for one in shown]

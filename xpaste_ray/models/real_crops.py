@@ -16,7 +16,7 @@ from xpaste_ray.models.views import view_of
 from xpaste_ray.pictures.decode import decode
 from xpaste_ray.pictures.headers import read_header
 from xpaste_ray.pictures.usable import within
-from xpaste_ray.pool import Pool, open_pool
+from xpaste_ray.pool import Pool, current_pool, open_pool
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.rng import rng_for
 from xpaste_ray.storage import Location, locate
@@ -50,6 +50,20 @@ def open_real_crops(settings: RealSettings) -> RealCrops:
     if (folder / "pool.json").is_file() or (folder / MANIFEST).is_file():
         return _PoolCrops(open_pool(folder), settings.per_category)
     return _FolderCrops(folder, settings.per_category)
+
+
+def settled(settings: RealSettings) -> RealSettings:
+    """A run's crops as those of its current pool: another selection of that run, or a build, points it at
+    another pool. Raises ConfigError."""
+    run = locate(settings.crops)
+    pool = current_pool(run)
+    if pool == run:
+        return settings
+    crops = str(pool)
+    if not run.is_local:  # whose options, such as an endpoint, are in the address alone
+        address, mark, options = settings.crops.partition("?")
+        crops = f"{address.rstrip('/')}/{pool.relative_to(run).as_posix()}{mark}{options}"
+    return settings.model_copy(update={"crops": crops})
 
 
 class _FolderCrops:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -49,6 +49,16 @@ class Segmenter(Protocol):
         Raises ConfigError for what no image can help, RowError with a reason for an image that cannot be
         segmented (in a batch: any exception, and the images are tried one by one).
         """
+        ...
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """What a segmenter also is that knows some categories only."""
+
+    def refusal(self, category: str) -> str | None:
+        """Why an image of that category would be rejected, whatever it shows; None if it would not. It is
+        asked first: in a batch, one such image would have all others tried one by one."""
         ...
 
 

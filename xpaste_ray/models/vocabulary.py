@@ -28,6 +28,14 @@ class Vocabulary:
         (label,) = labels
         return label
 
+    def refusal(self, category: str) -> str | None:
+        """The reason why `label_of` raises; None where it does not."""
+        try:
+            self.label_of(category)
+        except RowError as error:
+            return error.reason
+        return None
+
 
 def _labels_by_key(labels: Iterable[tuple[str, int]]) -> dict[str, set[int]]:
     found: dict[str, set[int]] = defaultdict(set)

@@ -61,7 +61,8 @@ class _DatasetJob:
         run = self.pool.run
         if not run.preview.exists():
             return False
-        spec = self._compose_job().spec(self.pool.steps["compose"].fingerprint)
+        job = self._compose_job()
+        spec = job.spec(job.step().fingerprint)
         return "dataset" in read_json(run.run_json)["counts"] and is_finished(run.dataset, spec)
 
     def _compose_job(self) -> ComposeJob:
@@ -77,7 +78,7 @@ class _DatasetJob:
                 "too strict, loosen it (--set select...=): the candidates are kept, so only the selection "
                 "runs again"
             )
-        spec = job.spec(self.pool.steps["compose"].fingerprint)
+        spec = job.spec(job.step().fingerprint)  # the pool's too: another one's images are no part of it
         resources = self.settings.resources
         written = make_dataset(job, run.dataset, spec, resources, self.pool.progress, summary)
         draw_preview(run.dataset, run.preview)

@@ -16,7 +16,7 @@ from xpaste_ray.pipelines.figures import StageFigures, acceptance
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.ledger import LedgerState
 from xpaste_ray.pipelines.metrics import RayRecorder
-from xpaste_ray.pipelines.pools import explained, pointer, select_and_seal
+from xpaste_ray.pipelines.pools import explained, pointer, pool_folder, select_and_seal
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Plan, describe, plan_pass, threads_of
 from xpaste_ray.pipelines.scores import compact_scores, scores_recipe
 from xpaste_ray.pipelines.stage_code import Code, stage_code
@@ -35,6 +35,7 @@ from xpaste_ray.pipelines.units import (
 from xpaste_ray.pool import Pool, is_sealed, open_pool
 from xpaste_ray.records import unit_id
 from xpaste_ray.runs import RunDir, json_bytes, made_by, open_parquet, read_json
+from xpaste_ray.storage import Location
 
 if TYPE_CHECKING:
     from xpaste_ray.pipelines.ray_profile import RemoteLedger
@@ -78,10 +79,12 @@ class PoolJob:
             and made_by(run.units) == units_recipe(self.inputs)
             and made_by(run.scores) == self._scores_recipe()
             and made_by(run.rejects) == selected
-            and is_sealed(run.pools / selected)
-            and run.pool_json.read_bytes() == json_bytes(pointer(run, run.pools / selected))
+            and self._is_current(pool_folder(run, selected))
             and not self._missing(Pass(MODEL_STAGES), unit_names(run))
         )
+
+    def _is_current(self, pool: Location) -> bool:
+        return is_sealed(pool) and self.run.pool_json.read_bytes() == json_bytes(pointer(self.run, pool))
 
     def make(self) -> None:
         """Make what is missing: units, scores, the sealed pool. Counts and times go to the summary."""
@@ -181,8 +184,8 @@ class PoolJob:
             scores = open_parquet(self.run.scores).read(
                 ["round", "unit", "candidate_id", "method", "ordinal"]
             )
-            pool = open_pool(self.run.pools / self.steps["select"].fingerprint)
-            figures.acceptance = acceptance(kept_of(made_units, pool, scores), figures.stages)
+            kept = kept_of(made_units, open_pool(self.run.root), scores)
+            figures.acceptance = acceptance(kept, figures.stages)
 
     def _scores_recipe(self) -> str:
         return scores_recipe(units_recipe(self.inputs), self.steps["score"].fingerprint)

@@ -1,6 +1,7 @@
 """The pools of a run: a selection is sealed beside the earlier ones, then `pool.json` points at it.
 
-A pool's folder keeps the rejects of its selection, so that going back to it is only pointing at it.
+A pool's folder is named after what it is made from, the selection and the scores, and is never sealed over by
+another. It keeps the rejects of its selection, so that going back to it is only pointing at it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,33 +54,34 @@ def select_and_seal(
 
     Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
     """
-    folder = run.pools / step.fingerprint
-    recipe = _of_these_scores(run, step)
-    rejects = _sealed_rejects(folder, recipe)
+    folder = pool_folder(run, step.fingerprint)
+    rejects = _sealed_rejects(folder)
     if rejects is None:
         selection = _selected(run, settings, progress)
         shards = shard_map(run, resources, progress)
         unusable = seal_pool(
-            selection.kept, run.unit_file, categories, settings.cutout, step.fingerprint, folder, shards
+            selection.kept, run.unit_file, categories, settings.cutout, folder.name, folder, shards
         )
         rejects = pa.concat_tables([selection.rejects, _unusable(unusable, folder)])
-        write_parquet(folder / _REJECTS_FILE, rejects, recipe)
+        write_parquet(folder / _REJECTS_FILE, rejects, folder.name)
     write_parquet(run.rejects, rejects, step.fingerprint)
     write_json(run.pool_json, pointer(run, folder))
     counts = count_outcomes(rejects, made_in(run), kept_in(folder))
     return {**counts, "empty_categories": empty_categories(rejects, read_json(folder / MANIFEST))}
 
 
-def _of_these_scores(run: RunDir, step: Step) -> str:
-    """What a pool is made from: with the same settings, --retry-failed may have changed scores."""
+def pool_folder(run: RunDir, selection: str) -> Location:
+    """Where the pool of the run's scores is, named by the pool's fingerprint: that of the selection alone is
+    not enough, as --retry-failed changes scores under the same settings. selection: the fingerprint of the
+    select step. FileNotFoundError if there are no scores."""
     with run.scores.open() as data:
-        return fingerprint({"select": step.fingerprint, "scores": hash_stream(data)})
+        return run.pools / fingerprint({"select": selection, "scores": hash_stream(data)})
 
 
-def _sealed_rejects(folder: Location, recipe: str) -> pa.Table | None:
+def _sealed_rejects(folder: Location) -> pa.Table | None:
     """The rejects of a pool that is sealed already; None if it must be sealed."""
     file = folder / _REJECTS_FILE
-    if not (is_sealed(folder) and made_by(file) == recipe):
+    if not (is_sealed(folder) and made_by(file) == folder.name):
         return None
     try:
         return open_parquet(file).read().replace_schema_metadata()

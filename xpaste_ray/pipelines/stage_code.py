@@ -40,7 +40,7 @@ def stage_code(inputs: Inputs, plan: Plan, source: str | None, run: RunDir) -> C
             case "score":
                 code[stage] = StageCode(
                     "xpaste_ray.stages.score:ScoreStage",
-                    {"settings": settings.score, "device": resources.device},
+                    {"settings": inputs.score, "device": resources.device},
                 )
     return code
 

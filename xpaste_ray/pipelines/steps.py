@@ -18,7 +18,7 @@ from xpaste_ray.models.clip_config import embedding_dim
 from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder, model_name
 from xpaste_ray.models.heads import head_folders, open_heads
 from xpaste_ray.models.networks import network_name
-from xpaste_ray.models.real_crops import open_real_crops
+from xpaste_ray.models.real_crops import open_real_crops, settled
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.opening import chosen_categories, open_sources
 from xpaste_ray.pipelines.resources import cpus_booked
@@ -36,8 +36,10 @@ _ALGORITHMS = {"segment": 2, "score": 3, "select": 5, "compose": 3}
 class Inputs:
     """Everything that a pool is made from, resolved and checked.
 
-    sources: by name, in the settings' order. score_model: its name and the hash of its files,
-    "embedded:clip@1f0c...". segment_models: those of the methods that have one, by the method's name.
+    sources: by name, in the settings' order. score: those of the settings, with a run's real crops as they
+    are now: every actor must compare with the same, whenever it starts. score_model: its name and the hash of
+    its files, "embedded:clip@1f0c...". segment_models: those of the methods that have one, by the method's
+    name.
     score_files: what else the score settings name by path, told likewise.
     embedding_dim: numbers in an embedding of that model.
     """
@@ -45,6 +47,7 @@ class Inputs:
     settings: PoolSettings
     categories: tuple[Category, ...]
     sources: Mapping[str, Source]
+    score: ScoreSettings
     score_model: str
     segment_models: Mapping[str, str]
     score_files: Mapping[str, Any]
@@ -71,13 +74,15 @@ def resolve_inputs(
     score = model_folder(settings.score.model, "score.model", OPEN_CLIP_FILE)
     dim = embedding_dim(score, "score.model")
     categories = chosen_categories(settings)
+    scoring = _settled(settings.score)
     return Inputs(
         settings,
         categories,
         open_sources(settings, categories, run, progress, may_search),
+        scoring,
         model_name(settings.score.model, score),
         _segment_models(settings.segment),
-        _score_files(settings.score, categories, dim),
+        _score_files(scoring, categories, dim),
         dim,
     )
 
@@ -95,6 +100,10 @@ def _segment_recipe(inputs: Inputs) -> dict[str, Any]:
     dumped = inputs.settings.segment.model_dump(mode="json")["methods"]
     named = {name: {"model": model} for name, model in inputs.segment_models.items()}
     return {"methods": {name: {**dumped[name], **named.get(name, {})} for name in sorted(dumped)}}
+
+
+def _settled(settings: ScoreSettings) -> ScoreSettings:
+    return settings.model_copy(update={"real": settings.real and settled(settings.real)})
 
 
 def _score_files(settings: ScoreSettings, categories: Sequence[Category], dim: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from xpaste_ray.errors import ConfigError, SchemaError
 from xpaste_ray.fingerprints import hash_bytes, hash_stream
 from xpaste_ray.pipelines.job import Progress
 from xpaste_ray.pipelines.outcomes import count_outcomes, kept_in
+from xpaste_ray.pipelines.pools import pool_folder
 from xpaste_ray.pipelines.scores import score_tables, scores_recipe
 from xpaste_ray.pipelines.select import current_selection
 from xpaste_ray.pool.layout import MANIFEST
@@ -127,21 +128,16 @@ def _check_tables(run: RunDir, asked: int, record: dict[str, Any]) -> list[Findi
     if not pa.concat_tables([SCORES.empty_table(), *expected]).equals(scores):
         return [Finding(run.scores, "not what the unit files say", hidden=True)]
     made = {"candidate": asked, "proposal": scores.num_rows - scores["method"].null_count}
-    kept = _kept(run)
     try:
-        if kept is not None:
-            count_outcomes(rejects, made, kept)
+        pool = run.root / read_json(run.pool_json)["current"]
+        if pool != pool_folder(run, current_selection(record)):
+            return [Finding(run.pool_json, "not of the run's scores and selection")]
+        count_outcomes(rejects, made, kept_in(pool))
     except SchemaError as error:
         return [Finding(run.rejects, str(error), hidden=True)]
-    return []
-
-
-def _kept(run: RunDir) -> dict[str, int] | None:
-    """What the current pool has; None if that cannot be read, which the check of the pool tells."""
-    try:
-        return kept_in(run.root / read_json(run.pool_json)["current"])
     except (ConfigError, FileNotFoundError, KeyError, pa.ArrowInvalid):
-        return None
+        pass  # of the pool: `_check_sealed` tells
+    return []
 
 
 def _check_sealed(run: RunDir) -> list[Finding]:

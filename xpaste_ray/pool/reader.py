@@ -222,6 +222,11 @@ def open_pool(path: str | Path | Location, cache_dir: Path | None = None) -> Poo
     return _open_copy(Origin(folder, checksum or hash_bytes((folder / MANIFEST).read_bytes()), cache_dir))
 
 
+def current_pool(path: str | Path | Location) -> Location:
+    """The folder of a run's current pool; another folder itself. ConfigError if the run is damaged."""
+    return _current(locate(path))[0]
+
+
 def is_sealed(folder: Location) -> bool:
     """Whether all files of a sealed pool are there and none has lost its end. Reads no pixels."""
     try:

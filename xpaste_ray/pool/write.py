@@ -64,7 +64,7 @@ def finish_pool(
     categories: Sequence[Category],
     fingerprint: str | None = None,
 ) -> None:
-    """Write index and manifest. fingerprint: of the step that made it; None for that of the contents."""
+    """Write index and manifest. fingerprint: of what it is made from; None for that of the contents."""
     index = pa.concat_tables([INDEX_SCHEMA.empty_table(), *(shard.index for shard in shards)])
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, INDEX_SCHEMA) as file:

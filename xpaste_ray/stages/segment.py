@@ -11,10 +11,11 @@ from xpaste_ray.config import SegmentSettings
 from xpaste_ray.config.segment import AnyMethod
 from xpaste_ray.errors import RowError
 from xpaste_ray.masks import tight_box_xywh
-from xpaste_ray.models.segmenters import Segmenter, Shown, SoftMask, build_segmenter
+from xpaste_ray.models.segmenters import Choosy, Segmenter, Shown, SoftMask, build_segmenter
 from xpaste_ray.overlaps import overlaps_of
 from xpaste_ray.records import Candidate, Proposal
 from xpaste_ray.stages.batches import Outcome, ShapedBatches
+from xpaste_ray.stages.faults import Failure
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,7 +63,13 @@ class _Method:
     def __call__(self, shown: Sequence[Shown]) -> list[Outcome[tuple[Proposal, ...]]]:
         if self._threads is not None and (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(self._threads)  # of this process, so another method may have changed it
-        return self._batches(shown)
+        refusals = [self._refusal(one.category) for one in shown]
+        accepted = [one for one, reason in zip(shown, refusals, strict=True) if reason is None]
+        outcomes = iter(self._batches(accepted))
+        return [Outcome(None, Failure(reason)) if reason else next(outcomes) for reason in refusals]
+
+    def _refusal(self, category: str) -> str | None:
+        return self._segmenter.refusal(category) if isinstance(self._segmenter, Choosy) else None
 
     def _propose(self, shown: Sequence[Shown]) -> list[tuple[Proposal, ...]]:
         found = self._segmenter(shown)
