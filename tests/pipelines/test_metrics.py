@@ -143,7 +143,7 @@ def test_every_stage_of_a_run_is_served(one_node, tmp_path):
     actors = dict.fromkeys(STAGES, StageResources(actors=1))
     names = (ROWS, STAGE_SECONDS, LOAD_SECONDS)
     with ThreadPoolExecutor(1) as thread:
-        over = thread.submit(run_units, run, range(8), actors, stages, OpenPrompts(run), "test")
+        over = thread.submit(run_units, run, range(8), actors, stages, OpenPrompts(run), "test", 1)
         try:
             served = _served(*((name, stage) for name in names for stage in STAGES))
         finally:
