@@ -73,8 +73,9 @@ def finish_record(run: RunDir, record: dict[str, Any], summary: Summary) -> None
     write_json(run.run_json, record)
 
 
-def start_ray(resources: ResourceSettings, progress: Progress) -> None:
-    """Start or find Ray, unless that is done, with the job's progress as its listener.
+def start_ray(resources: ResourceSettings, progress: Progress, reads: bool = False) -> None:
+    """Start or find Ray, unless that is done, with the job's progress as its listener. reads: see
+    `cpus_booked`.
 
     ConfigError if it is to be started here and this machine is too small.
     """
@@ -83,5 +84,5 @@ def start_ray(resources: ResourceSettings, progress: Progress) -> None:
 
     if ray_profile.starts_here():
         check_cores(resources)
-    ray_profile.start_ray(cpus_booked(resources))
+    ray_profile.start_ray(cpus_booked(resources, reads))
     ray_profile.configure_data(Watch(progress).tell)

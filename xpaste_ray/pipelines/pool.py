@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xpaste_ray.config import StageResources
+from xpaste_ray.config import DiffusionSource, StageResources
 from xpaste_ray.errors import RunError
 from xpaste_ray.pipelines.adapter import Opener, StageActor
 from xpaste_ray.pipelines.figures import StageFigures, acceptance
@@ -133,7 +133,9 @@ class PoolJob:
         if missing < len(units):
             self.progress.say(f"continuing: {len(units) - missing} of {len(units)} units are done")
         self.progress.say("starting Ray")
-        start_ray(self.inputs.settings.resources, self.progress)
+        settings = self.inputs.settings
+        reads = any(not isinstance(source, DiffusionSource) for source in settings.sources.values())
+        start_ray(settings.resources, self.progress, reads)
         nodes = cluster_nodes()
         plans = {
             one: plan_pass(self.inputs.settings, one.stages, one.source, nodes)

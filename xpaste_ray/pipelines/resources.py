@@ -64,14 +64,13 @@ Plan = dict[str, StageResources]
 """The actors of each model stage."""
 
 
-def cpus_booked(resources: ResourceSettings) -> float:
-    """CPUs that the actors of a run book at one time, on this machine: all cores where it says `auto`."""
+def cpus_booked(resources: ResourceSettings, reads: bool = False) -> float:
+    """CPUs that the actors of a run book at one time, on this machine: all cores where it says `auto`. reads:
+    whether a source of it reads or fetches images."""
     after = [resources.segment, resources.score]
-    passes = (
-        [resources.source, *after],
-        [fetch_resources(resources), *after],
-        [compose_resources(resources.compose.actors)],
-    )
+    passes = [[resources.source, *after], [compose_resources(resources.compose.actors)]]
+    if reads:
+        passes.append([fetch_resources(resources), *after])
     return max(map(_booked, passes))
 
 
