@@ -118,6 +118,7 @@ def _compose_workers(driver):
     return [int(pid) for pid, _, name in rows if "MapBatches(compose)" in name and below(int(pid))]
 
 
+@pytest.mark.faults
 def test_killed_and_damaged_dataset_is_finished_by_the_same_command(made):
     """A SIGKILL of the driver after the first shards; then an image and a fragment are lost."""
     root, command, _ = made

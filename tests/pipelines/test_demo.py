@@ -176,6 +176,7 @@ def test_other_settings_are_refused_by_name(reference, override, line):
     assert done.returncode == 2 and line in done.stderr and "another --out" in done.stderr
 
 
+@pytest.mark.faults
 def test_torn_and_foreign_files_are_made_again(reference, tmp_path):
     """A unit file that lost its end, and a fragment of another recipe, do not count as done."""
     out = tmp_path / "run"
@@ -227,6 +228,7 @@ def _kill_when(out, condition, *overrides):
     process.wait(timeout=30)
 
 
+@pytest.mark.faults
 def test_run_killed_at_three_moments_ends_with_the_same_bytes(reference, tmp_path):
     out = tmp_path / "run"
 
