@@ -194,4 +194,4 @@ def test_local_ray_gets_the_cpus_of_sources_that_read_too():
     settings = _settings(*[{"actors": 1}] * 3)
     wide = settings.model_copy(update={"fetch": settings.fetch.model_copy(update={"actors": 40})})
     assert cpus_booked(wide, reads=True) == pytest.approx(40 * 0.1 + 2 * 0.1)
-    assert cpus_booked(wide) == 1.0  # that of composing
+    assert cpus_booked(wide) == pytest.approx(3 * 0.1)
