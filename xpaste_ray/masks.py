@@ -12,7 +12,9 @@ from pycocotools import mask as coco_mask
 
 BoxXYWH = tuple[int, int, int, int]
 
-_OBJECT_ABOVE = 128  # of a soft mask; X-Paste, stage E
+OBJECT_ABOVE = 128
+"""Of a (H, W) uint8 soft mask is object (X-Paste, stages C and E, clean_pool)."""
+
 _OPAQUE_FROM = 250  # such colours are the object's own
 
 
@@ -23,6 +25,11 @@ def tight_box_xywh(mask: np.ndarray) -> BoxXYWH | None:
         return None
     left, top = int(columns[0]), int(rows[0])
     return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
+
+
+def object_fraction(soft_mask: np.ndarray) -> float:
+    """The share of a (H, W) uint8 soft mask that is object."""
+    return float(np.mean(soft_mask > OBJECT_ABOVE))
 
 
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:
@@ -116,7 +123,7 @@ def outer_contour(soft_mask: np.ndarray) -> np.ndarray:
     stays one. Source: X-Paste, stage E, which multiplies the soft mask by the filled contour (and cuts the
     fringe off).
     """
-    binary = cv2.threshold(soft_mask, _OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
+    binary = cv2.threshold(soft_mask, OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
     contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     kept = np.zeros_like(binary)
     if contours:
@@ -131,7 +138,7 @@ def largest_component(soft_mask: np.ndarray) -> np.ndarray:
     uint8: the soft mask on that part grown by one pixel (its soft fringe), 0 elsewhere, so also in what is
     left of its holes; all 0 if nothing is above 128. Of equals the topmost counts, then the leftmost.
     """
-    binary = cv2.threshold(soft_mask, _OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
+    binary = cv2.threshold(soft_mask, OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
     _, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
     parts = stats[1:]  # the first is what is no object
     if not len(parts):
@@ -171,7 +178,7 @@ def _own_colours(alpha: np.ndarray) -> np.ndarray:
     That is where it is opaque, and more than two pixels inside of its outline, however soft a mask is there;
     and parts too thin for either, which would else take their colour from somewhere else.
     """
-    inside = cv2.threshold(alpha, _OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
+    inside = cv2.threshold(alpha, OBJECT_ABOVE, 1, cv2.THRESH_BINARY)[1]
     core = cv2.erode(inside, np.ones((5, 5), np.uint8))
     core = cv2.bitwise_or(core, cv2.threshold(alpha, _OPAQUE_FROM - 1, 1, cv2.THRESH_BINARY)[1])
     reached = cv2.dilate(core, np.ones((7, 7), np.uint8))

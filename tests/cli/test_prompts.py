@@ -79,7 +79,7 @@ def test_preset_of_searches_and_hub_models_is_shown_without_either(tmp_path):
     lines = done.stdout.splitlines()
     assert len(lines) == 6
     assert lines[1].split() == ["aerosol_can", "0", "web", "(not", "searched", "yet)"]
-    assert "sources.web: 866 categories are not searched yet: `pool build` does" in done.stderr
+    assert "web: 866 categories not searched yet: `pool build` does" in done.stderr
     row = json.loads(show("--format", "jsonl", "--category", "applesauce").stdout.splitlines()[0])
     assert (row["source"], row["text"]) == ("diffusion", "applesauce") and "seed" in row
     assert list(tmp_path.iterdir()) == []

@@ -219,7 +219,7 @@ def test_failures_are_counted_by_reason_and_passing_ones_tried_again_when_asked(
     out = tmp_path / "run"
     summary, told = build(out, web(path))
     assert summary.counts["candidates"]["rejected"] == {"http_404": 1, "http_503": 1, "unsupported_format": 1}
-    assert any("1 unusable URLs are left out: file:///etc/passwd" in line for line in told.lines)
+    assert any("1 unusable URL left out: 'file:///etc/passwd'" in line for line in told.lines)
     before = len(server.asked)
     assert build(out, web(path))[0].already_done
     server.routes["/frog/1.png"] = fine
@@ -275,7 +275,7 @@ def test_run_searches_once_and_more_images_later_only_add_to_it(server, engine, 
     out = tmp_path / "run"
     summary, told = build(out, options_of(engine, "prompts.per_category=2"))
     assert summary.counts["candidates"] == {"made": 2, "kept": 2, "rejected": {}}
-    assert any("no URLs for 1 of 2 categories: frog" in line for line in told.lines)
+    assert any("no URL for 1 of 2 categories: 'frog'" in line for line in told.lines)
     assert told.done["search web"] == 2
     assert [asked.query.split("&")[0] for asked in server.asked if asked.path == "/v1/images/"] == [
         "q=banana", "q=frog"
@@ -302,7 +302,7 @@ def test_plan_of_a_search_searches_nothing_and_writes_nothing(server, engine, cl
     plan_pool(load(PoolSettings, "demo", options_of(engine)), tmp_path / "run", told)
     assert server.asked == []
     assert not (tmp_path / "run").exists()
-    assert any("2 categories are not searched yet" in line for line in told.lines)
+    assert any("2 categories not searched yet" in line for line in told.lines)
 
 
 @pytest.mark.timeout(120)

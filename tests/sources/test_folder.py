@@ -154,13 +154,13 @@ def test_names_with_line_ends_and_quotes_come_through(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("i.csv", b"", "it is empty: its first line must name the columns"),
+        ("i.csv", b"", r"is not readable \(Empty CSV file\): give a file .* with the columns path and category"),
         (
             "i.csv",
             b"file,category\na.jpg,frog\n",
             "has no column 'path'; of those that count, it has category",
         ),
-        ("i.csv", b"path,category\na.jpg\n", "is not readable: .*Expected 2 columns, got 1"),
+        ("i.csv", b"path,category\na.jpg\n", "is not readable .*Expected 2 columns, got 1"),
         ("i.jsonl", b'{"path": "a.jpg"}\n', "has no column 'category'"),
         ("i.jsonl", b"[1]\n", "line 1 is no object"),
         (

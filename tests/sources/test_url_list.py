@@ -95,8 +95,8 @@ def test_unusable_urls_are_left_out_and_told(tmp_path):
     urls = read(write(tmp_path / "urls.csv", rows))
     assert [one.url for one in urls.of(BANANA)] == ["https://a.example/1.jpg"]
     bad, empty = urls.notes("web", ALL)
-    assert bad.startswith("sources.web: 5 unusable URLs are left out: file:///etc/passwd")
-    assert empty == "sources.web: no URLs for 2 of 3 categories: alarm_clock, bow_(weapon)"
+    assert bad.startswith("web: 5 unusable URLs left out: 'file:///etc/passwd'")
+    assert empty == "web: no URL for 2 of 3 categories: 'alarm_clock', 'bow_(weapon)'"
 
 
 def test_row_without_a_url_says_that_there_are_none(tmp_path):
@@ -111,14 +111,14 @@ def test_row_without_a_url_says_that_there_are_none(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("urls.txt", "https://a.example/1.jpg", "give a file .parquet, .csv or .jsonl"),
-        ("urls.csv", "link,category\na,b\n", "has no column 'url'; its columns are link, category"),
-        ("urls.csv", "url,class\na,b\n", "has no column 'category'; its columns are url, class"),
+        ("urls.txt", "https://a.example/1.jpg", "give a file .csv, .jsonl, .ndjson, .parquet with the columns url and category"),
+        ("urls.csv", "link,category\na,b\n", "has no column 'url' or 'image_url'; of those that count, it has category"),
+        ("urls.csv", "url,class\na,b\n", "has no column 'category' or 'caption' or 'text'; of those that count, it has url"),
         ("urls.csv", "url,category\nhttps://a.example/1,unicorn\n", "has no URL for any of the 3 categories"),
-        ("urls.csv", "", "cannot be read"),
-        ("urls.parquet", "nonsense", "cannot be read"),
-        ("urls.jsonl", "nonsense", "cannot be read"),
-        (None, None, "cannot be read"),
+        ("urls.csv", "", "is not readable"),
+        ("urls.parquet", "nonsense", "is not readable"),
+        ("urls.jsonl", "nonsense", "is not readable"),
+        (None, None, "does not exist"),
     ],
 )
 def test_list_that_cannot_be_used_says_why(tmp_path, name, content, words):

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from xpaste_ray.config.score import View
+from xpaste_ray.masks import OBJECT_ABOVE, tight_box_xywh
 
 
 def view_of(view: View, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -16,7 +17,7 @@ def view_of(view: View, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     could be cropped."""
     if mask.shape != image.shape[:2]:
         raise ValueError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
-    return _VIEWS[view](image, mask > 128)
+    return _VIEWS[view](image, mask > OBJECT_ABOVE)
 
 
 def on_colour(image: np.ndarray, is_object: np.ndarray, value: int) -> np.ndarray:
@@ -27,10 +28,11 @@ def on_colour(image: np.ndarray, is_object: np.ndarray, value: int) -> np.ndarra
 
 def box_of(image: np.ndarray, is_object: np.ndarray) -> np.ndarray:
     """The object's tight box of the image, with what else is in it."""
-    rows, columns = np.flatnonzero(is_object.any(axis=1)), np.flatnonzero(is_object.any(axis=0))
-    if not len(rows):
+    box = tight_box_xywh(is_object)
+    if box is None:
         raise ValueError("the mask marks nothing")
-    return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    left, top, width, height = box
+    return image[top : top + height, left : left + width]
 
 
 _VIEWS: dict[View, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from xpaste_ray.errors import RowError
-from xpaste_ray.masks import spread_edge_colour, tight_box_xywh
+from xpaste_ray.masks import OBJECT_ABOVE, spread_edge_colour, tight_box_xywh
 from xpaste_ray.pictures.decode import check, decode, decode_rgba
 
 _BLACK_BELOW = 8  # grey levels: nothing in the image is brighter
@@ -49,7 +49,7 @@ def read_cutout(data: bytes, max_side_px: int) -> tuple[np.ndarray, np.ndarray]:
 def mask_defect(image: np.ndarray, mask: np.ndarray) -> str | None:
     """Why an object shows nothing, if so: "empty_mask" or "tiny_mask" (it takes 2 px in both directions to
     make a cut-out), or `defect`'s reason. mask: (H, W) uint8; above 128 is object."""
-    inside = mask > 128
+    inside = mask > OBJECT_ABOVE
     box = tight_box_xywh(inside)
     if box is None:
         return "empty_mask"

@@ -33,7 +33,7 @@ from xpaste_ray.pipelines.units import (
     write_units,
 )
 from xpaste_ray.pool import Pool, is_sealed, open_pool
-from xpaste_ray.records import unit_id
+from xpaste_ray.records import instance_ids, unit_id
 from xpaste_ray.runs import RunDir, json_bytes, made_by, open_parquet, read_json
 from xpaste_ray.storage import Location
 
@@ -138,7 +138,7 @@ class PoolJob:
         start_ray(settings.resources, self.progress, reads)
         nodes = cluster_nodes()
         plans = {
-            one: plan_pass(self.inputs.settings, one.stages, one.source, nodes)
+            one: plan_pass(settings, one.stages, one.source, nodes)
             for one, rows in passes
             if rows or len(passes) == 1
         }
@@ -280,6 +280,5 @@ def kept_of(units: set[str], pool: Pool, scores: pa.Table) -> int:
     # Without lists: Arrow joins none.
     scores = scores.select(["round", "unit", "candidate_id", "method", "ordinal"])
     own = scores.join(own_places, ["round", "unit"], join_type="left semi")
-    ordinals = own["ordinal"].cast(pa.string())
-    names = pc.binary_join_element_wise(own["candidate_id"], own["method"], ordinals, "-")
+    names = instance_ids(own["candidate_id"], own["method"], own["ordinal"])
     return int(pc.sum(pc.is_in(names, pa.array(pool.instance_ids, pa.string()))).as_py() or 0)

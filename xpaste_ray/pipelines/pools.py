@@ -19,14 +19,13 @@ from xpaste_ray.pipelines.outcomes import count_outcomes, empty_categories, kept
 from xpaste_ray.pipelines.scores import read_scores, stored_embeddings
 from xpaste_ray.pipelines.steps import Step
 from xpaste_ray.pool import SealedShard, ShardMap, ShardSealer, is_sealed, seal_pool, seal_serially
-from xpaste_ray.pool.layout import MANIFEST
+from xpaste_ray.pool.layout import MANIFEST, REJECTS_FILE
 from xpaste_ray.records import REJECTS
 from xpaste_ray.runs import RunDir, made_by, open_parquet, read_json, write_json, write_parquet
 from xpaste_ray.selection import Selection, columns_of, select
 from xpaste_ray.storage import Location
 
 _SHARDS_FOR_RAY = 2  # one is sealed sooner than Ray starts
-_REJECTS_FILE = "rejects.parquet"
 
 
 @contextmanager
@@ -63,7 +62,7 @@ def select_and_seal(
             selection.kept, run.unit_file, categories, settings.cutout, folder.name, folder, shards
         )
         rejects = pa.concat_tables([selection.rejects, _unusable(unusable, folder)])
-        write_parquet(folder / _REJECTS_FILE, rejects, folder.name)
+        write_parquet(folder / REJECTS_FILE, rejects, folder.name)
     write_parquet(run.rejects, rejects, step.fingerprint)
     write_json(run.pool_json, pointer(run, folder))
     counts = count_outcomes(rejects, made_in(run), kept_in(folder))
@@ -80,7 +79,7 @@ def pool_folder(run: RunDir, selection: str) -> Location:
 
 def _sealed_rejects(folder: Location) -> pa.Table | None:
     """The rejects of a pool that is sealed already; None if it must be sealed."""
-    file = folder / _REJECTS_FILE
+    file = folder / REJECTS_FILE
     if not (is_sealed(folder) and made_by(file) == folder.name):
         return None
     try:

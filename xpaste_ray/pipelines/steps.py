@@ -39,8 +39,7 @@ class Inputs:
     sources: by name, in the settings' order. score: those of the settings, with a run's real crops as they
     are now: every actor must compare with the same, whenever it starts. score_model: its name and the hash of
     its files, "embedded:clip@1f0c...". segment_models: those of the methods that have one, by the method's
-    name.
-    score_files: what else the score settings name by path, told likewise.
+    name. score_files: what else the score settings name by path, told likewise.
     embedding_dim: numbers in an embedding of that model.
     """
 
@@ -136,20 +135,26 @@ def open_backgrounds(settings: DatasetSettings) -> Backgrounds:
 
 def units_recipe(inputs: Inputs) -> str:
     """The fingerprint of the work list."""
-    settings = inputs.settings
-    shares = {name: [one.weight, one.frequencies] for name, one in settings.sources.items()}
     return fingerprint(
         {
             "sources": _source_recipes(inputs),
-            "shares": shares,
             "categories": _category_lines(inputs),
-            "per_category": settings.prompts.per_category,
+            "per_category": inputs.settings.prompts.per_category,
         }
     )
 
 
 def _source_recipes(inputs: Inputs) -> dict[str, Any]:
-    return {name: dict(source.recipe) for name, source in inputs.sources.items()}
+    """What each source gives, and which of the images it is asked for."""
+    asked = inputs.settings.sources
+    return {
+        name: {
+            **source.recipe,
+            "weight": asked[name].weight,
+            "frequencies": list(asked[name].frequencies or ()),
+        }
+        for name, source in inputs.sources.items()
+    }
 
 
 def _category_lines(inputs: Inputs) -> list[str]:
@@ -170,13 +175,9 @@ def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[st
     """The steps of a run, in order. Recipes are keyed as the settings are, for messages. `compose`: the
     recipe of its dataset, see `compose_recipe`."""
     settings = inputs.settings
-    shares = {
-        name: {"weight": one.weight, "frequencies": list(one.frequencies or ())}
-        for name, one in settings.sources.items()
-    }
     recipes: dict[str, dict[str, Any]] = {
         "source": {
-            "sources": {name: {**recipe, **shares[name]} for name, recipe in _source_recipes(inputs).items()},
+            "sources": _source_recipes(inputs),
             "categories": {"names": _category_lines(inputs)},
         },
         "segment": {"algorithm": _ALGORITHMS["segment"], "segment": _segment_recipe(inputs)},

@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from xpaste_ray.errors import ConfigError, SchemaError
-from xpaste_ray.fingerprints import hash_bytes, hash_stream
+from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.pipelines.job import Progress
 from xpaste_ray.pipelines.outcomes import count_outcomes, kept_in
 from xpaste_ray.pipelines.pools import pool_folder
 from xpaste_ray.pipelines.scores import score_tables, scores_recipe
 from xpaste_ray.pipelines.select import current_selection
+from xpaste_ray.pool.check import MISSING, check_pool
 from xpaste_ray.pool.layout import MANIFEST
 from xpaste_ray.records import SCORES, unit_id
 from xpaste_ray.runs import RunDir, made_by, open_parquet, read_json
@@ -52,7 +53,7 @@ def verify_pool(run: RunDir, progress: Progress) -> list[Finding]:
     try:
         units = open_parquet(run.units).read()
     except FileNotFoundError:
-        return [Finding(run.units, "missing")]
+        return [Finding(run.units, MISSING)]
     except (OSError, pa.ArrowInvalid) as error:
         return [Finding(run.units, f"damaged ({error})", hidden=made_by(run.units) is not None)]
     progress.begin({"verify": units.num_rows}, "units")
@@ -93,7 +94,7 @@ def _check_unit(run: RunDir, recipe: str, unit: dict[str, Any]) -> list[Finding]
     name = unit_id(unit["round"], unit["unit"])
     file = run.unit_file(name)
     if not file.exists():
-        return [Finding(file, "missing")]
+        return [Finding(file, MISSING)]
     made = made_by(file)
     if made is None:
         return [Finding(file, "not whole")]
@@ -141,31 +142,19 @@ def _check_tables(run: RunDir, asked: int, record: dict[str, Any]) -> list[Findi
 
 
 def _check_sealed(run: RunDir) -> list[Finding]:
-    """The current pool against its checksums."""
+    """The current pool: what points at it, and all that is in it."""
     if not run.pool_json.exists():
-        return [Finding(run.pool_json, "missing")]
+        return [Finding(run.pool_json, MISSING)]
     try:
         told = read_json(run.pool_json)
         manifest = run.root / told["current"] / MANIFEST
         if hash_bytes(manifest.read_bytes()) != told["manifest_checksum"]:
             return [Finding(manifest, "not the one that pool.json tells", hidden=True)]
-        contents = read_json(manifest)
     except FileNotFoundError:
-        return [Finding(manifest, "missing")]
+        return [Finding(manifest, MISSING)]
     except (ConfigError, KeyError) as error:
         return [Finding(run.pool_json, f"damaged ({error})", hidden=True)]
     return [
-        finding
-        for file in (contents["index"], *contents["shards"])
-        for finding in _check_checksum(manifest.parent / file["name"], file["checksum"])
+        Finding(manifest.parent / name, problem, hidden=problem != MISSING)
+        for name, problem in check_pool(manifest.parent)
     ]
-
-
-def _check_checksum(file: Location, checksum: str) -> list[Finding]:
-    try:
-        with file.open() as data:
-            if hash_stream(data) == checksum:
-                return []
-    except FileNotFoundError:
-        return [Finding(file, "missing")]
-    return [Finding(file, "damaged: its checksum is another", hidden=True)]

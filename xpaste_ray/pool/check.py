@@ -17,6 +17,8 @@ from xpaste_ray.storage import Location
 
 _SHARED = ("instance_id", "category_id", "height", "width")  # of an instance and its row of the index
 
+MISSING = "missing"
+
 Problem = tuple[str, str]
 """Which file, and what is wrong with it."""
 
@@ -58,7 +60,7 @@ def _table(folder: Location, name: str, checksum: str, schema: pa.Schema) -> pa.
     try:
         data = (folder / name).read_bytes()
     except FileNotFoundError:
-        return "missing"
+        return MISSING
     if hash_bytes(data) != checksum:
         return "damaged: its checksum is another"
     try:

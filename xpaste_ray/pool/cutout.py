@@ -44,9 +44,8 @@ def crop_cutout(image: np.ndarray, alpha: np.ndarray, max_side_px: int) -> Cutou
     left, top, width, height = cv2.boundingRect(alpha)
     if not width:
         raise RowError("empty_mask")
-    *_, solid_width, solid_height = cv2.boundingRect(
-        (alpha > MASK_ABOVE).astype(np.uint8)
-    )  # without its fringe
+    without_fringe = (alpha > MASK_ABOVE).astype(np.uint8)
+    *_, solid_width, solid_height = cv2.boundingRect(without_fringe)
     if min(solid_width, solid_height) < 2:
         raise RowError("cutout_too_small")
     part = np.s_[top : top + height, left : left + width]

@@ -23,6 +23,7 @@ from xpaste_ray.categories import Category, category_from_coco, name_key
 from xpaste_ray.config import CutoutSettings
 from xpaste_ray.errors import ConfigError, RowError, StorageError
 from xpaste_ray.fingerprints import hash_bytes
+from xpaste_ray.masks import object_fraction
 from xpaste_ray.pictures.decode import check, decode, decode_rgba
 from xpaste_ray.pool.cutout import MASK_ABOVE, Cutout, crop_cutout, cut_out
 from xpaste_ray.pool.export import (
@@ -280,7 +281,7 @@ def _row(folder: Location, entry: _Entry, settings: CutoutSettings) -> Row:
 
 
 def _cleaned(image: np.ndarray, mask: np.ndarray, settings: CutoutSettings) -> Cutout:
-    area = float((mask > 128).mean())
+    area = object_fraction(mask)
     if area >= 1:
         raise RowError("area_too_large")
     cutout = cut_out(image, mask, settings)  # an empty mask says so
@@ -304,7 +305,7 @@ def _head(entry: _Entry, content: bytes, mask: np.ndarray, cutout: Cutout) -> Ro
         "source": SOURCE,
         "uri": entry.path,
         "content_hash": content_hash,
-        "area_fraction": float((mask > 128).mean()),
+        "area_fraction": object_fraction(mask),
         "source_size_hw": list(mask.shape),
         "source_box_xywh": list(cutout.source_box_xywh),
     }

@@ -114,7 +114,7 @@ def _instances(
 
 
 def _read_candidates(file: Location, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of `records.CANDIDATES`, without what no cut-out needs."""
+    """Rows of `records.candidates_schema`, without what no cut-out needs."""
     source = pa.memory_map(file.key) if file.is_local else file.open()  # mapped, it is copied once less
     unit = pq.ParquetFile(source, page_checksum_verification=True)
     paths = (unit.schema.column(number).path for number in range(len(unit.schema)))

@@ -31,3 +31,10 @@ class Source(Protocol):
         """Image `index` of the category, the `number`-th that this source is asked for; None if it has no
         more."""
         ...
+
+
+def prompt_of(source: Source, made_by: str, category: Category, index: int, **told: Any) -> Prompt:
+    """Image `index` of the category. made_by: 8 hex digits of all that the image follows from, so that what
+    was made otherwise never has its id. told: other fields."""
+    candidate_id = f"{category.id}-{index}-{made_by}"
+    return Prompt(candidate_id, category.id, category.name, index, source.name, **told)

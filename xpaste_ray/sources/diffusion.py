@@ -8,6 +8,7 @@ from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.prompts import Texts
 from xpaste_ray.records import Prompt
 from xpaste_ray.rng import int_seed_for
+from xpaste_ray.sources.base import prompt_of
 
 
 class GeneratedImages:
@@ -22,12 +23,5 @@ class GeneratedImages:
     def prompt(self, category: Category, index: int, number: int) -> Prompt:
         """The recipe enters the id and the seed, so that images of different recipes never share one."""
         texts = self._texts.of(category)
-        return Prompt(
-            candidate_id=f"{category.id}-{index}-{self._id}",
-            category_id=category.id,
-            category=category.name,
-            index=index,
-            source=self.name,
-            text=texts[number % len(texts)],
-            seed=int_seed_for(self._seed, "source", self._id, category.id, index),
-        )
+        seed = int_seed_for(self._seed, "source", self._id, category.id, index)
+        return prompt_of(self, self._id, category, index, text=texts[number % len(texts)], seed=seed)

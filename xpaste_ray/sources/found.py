@@ -12,6 +12,7 @@ from xpaste_ray.categories import Category, did_you_mean, name_key
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.records import Prompt
+from xpaste_ray.sources.base import prompt_of
 
 LISTING = pa.schema(
     [
@@ -91,14 +92,7 @@ class FoundImages:
             return None
         row = int(rows[number])
         told = {name: column[row].as_py() for name, column in self._columns.items()}
-        return Prompt(
-            candidate_id=f"{category.id}-{index}-{self._id}",
-            category_id=category.id,
-            category=category.name,
-            index=index,
-            source=self.name,
-            **told,
-        )
+        return prompt_of(self, self._id, category, index, **told)
 
     def _told(self, served: Sequence[Category], unknown: Mapping[str, int]) -> list[str]:
         images = sum(map(len, self._rows.values()))

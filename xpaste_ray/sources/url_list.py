@@ -7,28 +7,25 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.json as pa_json
-import pyarrow.parquet as pq
 
 from xpaste_ray.categories import Category, name_key
 from xpaste_ray.errors import ConfigError, RowError
-from xpaste_ray.fingerprints import fingerprint, hash_stream
+from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.records import Prompt
+from xpaste_ray.sources.base import prompt_of
+from xpaste_ray.sources.found import count_of, some_of
+from xpaste_ray.sources.index_file import read_index
 from xpaste_ray.storage import Location
 from xpaste_ray.web.addresses import parse_url
 
-_MAX_NAMED = 5  # in a message
-
-# What columns are called, in lower case: ours, then those of img2dataset, clip-retrieval and LAION. A caption
-# counts as a category where it is a category's name.
-_COLUMNS = {
-    "url": ("url", "image_url"),
-    "category": ("category", "caption", "text"),
-    "licence": ("licence", "license"),
-    "page": ("page", "foreign_landing_url"),
+# What img2dataset, clip-retrieval and LAION call our columns. A caption counts as a category where it is a
+# category's name.
+_ALSO_CALLED = {
+    "url": ("image_url",),
+    "category": ("caption", "text"),
+    "licence": ("license",),
+    "page": ("foreign_landing_url",),
 }
-_CSV_PARSING = pa_csv.ParseOptions(newlines_in_values=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +71,12 @@ class UrlList:
         """What is to be told of it, a line each. name: of the source."""
         lines = []
         if self.bad:
-            shown = ", ".join(url[:80] for url in self.bad[:_MAX_NAMED])
-            lines.append(f"sources.{name}: {len(self.bad)} unusable URLs are left out: {shown}")
+            shown = some_of([url[:80] for url in self.bad])
+            lines.append(f"{name}: {count_of(len(self.bad), 'unusable URL')} left out: {shown}")
         empty = [category.name for category in categories if not any(self.of(category))]
         if empty:
-            shown = ", ".join(empty[:_MAX_NAMED]) + (", ..." if len(empty) > _MAX_NAMED else "")
-            lines.append(f"sources.{name}: no URLs for {len(empty)} of {len(categories)} categories: {shown}")
+            served = count_of(len(categories), "category")
+            lines.append(f"{name}: no URL for {len(empty)} of {served}: {some_of(empty)}")
         return lines
 
 
@@ -106,16 +103,7 @@ class ListedUrls:
         if found is None:
             return None
         told = fingerprint({"recipe": self._id, "url": found.url})[:8]
-        return Prompt(
-            candidate_id=f"{category.id}-{index}-{told}",
-            category_id=category.id,
-            category=category.name,
-            index=index,
-            source=self.name,
-            uri=found.url,
-            licence=found.licence,
-            page=found.page,
-        )
+        return prompt_of(self, told, category, index, uri=found.url, licence=found.licence, page=found.page)
 
 
 class Unsearched:
@@ -125,7 +113,7 @@ class Unsearched:
     def __init__(self, name: str, unit_size: int, recipe: Mapping[str, Any], categories: int) -> None:
         """categories: how many are not searched yet."""
         self.name, self.unit_size, self.recipe = name, unit_size, dict(recipe)
-        self.notes = [f"sources.{name}: {categories} categories are not searched yet: `pool build` does"]
+        self.notes = [f"{name}: {count_of(categories, 'category')} not searched yet: `pool build` does"]
 
     def prompt(self, category: Category, index: int, number: int) -> Prompt:
         return Prompt(f"{category.id}-{index}", category.id, category.name, index, self.name)
@@ -141,17 +129,12 @@ def read_url_list(place: Location, option: str, categories: Sequence[Category]) 
     for category in categories:
         wanted[name_key(category.name)].append(category)
     rows: dict[int, list[Found]] = {category.id: [] for category in categories}
-    try:
-        with place.open() as file:
-            content_hash = hash_stream(file)
-        for name, found in _named(_read(place, option), wanted):
-            for category in wanted.get(name_key(name), ()):
-                rows[category.id].append(found)
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(
-            f"{option}: {place} cannot be read ({error}): give a Parquet, CSV or JSONL file with the columns "
-            "url and category"
-        ) from None
+    table, content_hash, _ = read_index(
+        place, option, ("url", "category"), ("licence", "page"), also_called=_ALSO_CALLED
+    )
+    for name, found in _named(table, wanted):
+        for category in wanted[name_key(name)]:
+            rows[category.id].append(found)
     if categories and not any(rows.values()):
         raise ConfigError(
             f"{option}: {place} has no URL for any of the {len(categories)} categories: its column category "
@@ -161,61 +144,8 @@ def read_url_list(place: Location, option: str, categories: Sequence[Category]) 
 
 
 def _named(table: pa.Table, wanted: Collection[str]) -> list[tuple[str, Found]]:
-    """Category name and URL of the rows that have both, of the wanted categories, by their `name_key`."""
-    names = [name for name in table["category"].unique().to_pylist() if name and name_key(name) in wanted]
+    """Category name and URL of the rows of the wanted categories, by their `name_key`."""
+    names = [name for name in table["category"].unique().to_pylist() if name_key(name) in wanted]
     table = table.filter(pc.is_in(table["category"], pa.array(names, pa.string())))
-    columns = [table[column].to_pylist() for column in _COLUMNS]
-    return [
-        (category, Found(url.strip(), licence or None, page or None))
-        for url, category, licence, page in zip(*columns, strict=True)
-        if url and category
-    ]
-
-
-def _read(place: Location, option: str) -> pa.Table:
-    """The file's columns of `_COLUMNS`, under those names, as strings."""
-    suffix = place.name.rpartition(".")[2].lower()
-    match suffix:
-        case "parquet":
-            with place.open() as file:
-                parquet = pq.ParquetFile(file)
-                names = _names_in(parquet.schema_arrow.names, place, option)
-                table = parquet.read(columns=sorted({*names.values()}))
-        case "csv":
-            with place.open() as file:
-                header = pa_csv.open_csv(file, parse_options=_CSV_PARSING).schema.names
-            names = _names_in(header, place, option)
-            convert = pa_csv.ConvertOptions(
-                include_columns=sorted({*names.values()}), column_types=dict.fromkeys(header, pa.string())
-            )
-            with place.open() as file:
-                table = pa_csv.read_csv(file, parse_options=_CSV_PARSING, convert_options=convert)
-        case "jsonl" | "json" | "ndjson":
-            with place.open() as file:
-                table = pa_json.read_json(file)
-            names = _names_in(table.schema.names, place, option)
-        case _:
-            raise ConfigError(f"{option}: {place}: give a file .parquet, .csv or .jsonl")
-    return pa.table(
-        {
-            column: table[names[column]].cast(pa.string())
-            if column in names
-            else pa.nulls(table.num_rows, pa.string())
-            for column in _COLUMNS
-        }
-    )
-
-
-def _names_in(names: Sequence[str], place: Location, option: str) -> dict[str, str]:
-    """What the file calls each column of `_COLUMNS` that it has."""
-    given = {name.lower(): name for name in reversed(names)}
-    found = {
-        column: next((given[name] for name in known if name in given), None)
-        for column, known in _COLUMNS.items()
-    }
-    for column in ("url", "category"):
-        if found[column] is None:
-            raise ConfigError(
-                f"{option}: {place} has no column {column!r}; its columns are {', '.join(names)}"
-            )
-    return {column: name for column, name in found.items() if name is not None}
+    columns = [table[column].to_pylist() for column in ("category", "url", "licence", "page")]
+    return [(category, Found(*told)) for category, *told in zip(*columns, strict=True)]

@@ -21,7 +21,7 @@ from xpaste_ray.config import (
 )
 from xpaste_ray.errors import ConfigError, RowError, StorageError
 from xpaste_ray.fingerprints import hash_bytes
-from xpaste_ray.masks import BoxXYWH, decode_png
+from xpaste_ray.masks import BoxXYWH, decode_png, object_fraction
 from xpaste_ray.pictures.headers import image_format
 from xpaste_ray.pictures.usable import defect, mask_defect, read_cutout, read_picture, within
 from xpaste_ray.records import GIVEN, Candidate, Proposal
@@ -94,7 +94,7 @@ def _rejected(candidate: Candidate, error: Exception) -> Candidate:
 
 
 def _proposal(mask: np.ndarray) -> Proposal:
-    return Proposal(GIVEN, 0, mask, area_fraction=float(np.mean(mask > 128)))
+    return Proposal(GIVEN, 0, mask, area_fraction=object_fraction(mask))
 
 
 def _each(read: Callable[[str], Found]) -> Read:

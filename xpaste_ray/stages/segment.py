@@ -10,7 +10,7 @@ import numpy as np
 from xpaste_ray.config import SegmentSettings
 from xpaste_ray.config.segment import AnyMethod
 from xpaste_ray.errors import RowError
-from xpaste_ray.masks import tight_box_xywh
+from xpaste_ray.masks import OBJECT_ABOVE, object_fraction, tight_box_xywh
 from xpaste_ray.models.segmenters import Choosy, Segmenter, Shown, SoftMask, build_segmenter
 from xpaste_ray.overlaps import overlaps_of
 from xpaste_ray.records import Candidate, Proposal
@@ -18,8 +18,6 @@ from xpaste_ray.stages.batches import Outcome, ShapedBatches
 from xpaste_ray.stages.faults import Failure
 
 _LOG = logging.getLogger(__name__)
-
-_BACKGROUND_UP_TO = 128  # of 255 (X-Paste, clean_pool)
 
 
 class SegmentStage:
@@ -80,7 +78,7 @@ class _Method:
         if not found:
             return (_rejected(self.name, "nothing_found"),)
         masks = [_quantised(soft, one) for soft in found]
-        boxes = [tight_box_xywh(mask > _BACKGROUND_UP_TO) or (0, 0, 0, 0) for mask in masks]
+        boxes = [tight_box_xywh(mask > OBJECT_ABOVE) or (0, 0, 0, 0) for mask in masks]
         order = sorted(range(len(found)), key=lambda i: (-found[i].score, boxes[i]))
         return tuple(_measured(self.name, ordinal, masks[i]) for ordinal, i in enumerate(order))
 
@@ -99,7 +97,7 @@ def _quantised(soft: SoftMask, one: Shown) -> np.ndarray:
 
 
 def _measured(method: str, ordinal: int, mask: np.ndarray) -> Proposal:
-    area_fraction = float(np.mean(mask > _BACKGROUND_UP_TO))
+    area_fraction = object_fraction(mask)
     if area_fraction == 0:
         return Proposal(method, ordinal, mask, "rejected", "empty_mask", area_fraction)
     return Proposal(method, ordinal, mask, area_fraction=area_fraction)
@@ -126,7 +124,7 @@ def _with_overlaps(candidate: Candidate) -> Candidate:
     """Those of the usable proposals, by their places among all."""
     proposals = list(candidate.proposals)
     places = [i for i, one in enumerate(proposals) if one.status == "ok" and one.mask is not None]
-    masks = [proposals[i].mask > _BACKGROUND_UP_TO for i in places]
+    masks = [proposals[i].mask > OBJECT_ABOVE for i in places]
     for i, overlaps in zip(places, overlaps_of(masks), strict=True):
         there = tuple((places[j], iou, contained) for j, iou, contained in overlaps)
         proposals[i] = replace(proposals[i], overlaps=there)

@@ -50,7 +50,7 @@ def _rows(file: Location) -> Iterable[dict[str, Any]]:
     """None of a file that is missing or damaged."""
     try:
         rows: list[dict[str, Any]] = open_parquet(file).read().cast(FETCHED).to_pylist()
-    except (FileNotFoundError, OSError, pa.ArrowInvalid, ValueError):
+    except (OSError, ValueError):
         return []
     return rows
 
