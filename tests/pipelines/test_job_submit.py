@@ -59,7 +59,9 @@ def test_job_builds_a_pool_and_a_second_one_finds_it_done(head, work, tmp_path):
     ("out", "override", "said"),
     [
         pytest.param("runs/pool", "seed=1", "--out runs/pool: inside a Ray job", id="relative-out"),
-        pytest.param("/tmp/xpaste-never", "sources.diffusion.stepz=3", "did you mean 'steps'", id="unknown-setting"),
+        pytest.param(
+            "/tmp/xpaste-never", "sources.diffusion.stepz=3", "did you mean 'steps'", id="unknown-setting"
+        ),
     ],
 )
 def test_job_that_must_fail_fails(head, work, request, out, override, said):

@@ -154,7 +154,11 @@ def test_names_with_line_ends_and_quotes_come_through(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("i.csv", b"", r"is not readable \(Empty CSV file\): give a file .* with the columns path and category"),
+        (
+            "i.csv",
+            b"",
+            r"is not readable \(Empty CSV file\): give a file .* with the columns path and category",
+        ),
         (
             "i.csv",
             b"file,category\na.jpg,frog\n",

@@ -111,9 +111,21 @@ def test_row_without_a_url_says_that_there_are_none(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("urls.txt", "https://a.example/1.jpg", "give a file .csv, .jsonl, .ndjson, .parquet with the columns url and category"),
-        ("urls.csv", "link,category\na,b\n", "has no column 'url' or 'image_url'; of those that count, it has category"),
-        ("urls.csv", "url,class\na,b\n", "has no column 'category' or 'caption' or 'text'; of those that count, it has url"),
+        (
+            "urls.txt",
+            "https://a.example/1.jpg",
+            "give a file .csv, .jsonl, .ndjson, .parquet with the columns url and category",
+        ),
+        (
+            "urls.csv",
+            "link,category\na,b\n",
+            "has no column 'url' or 'image_url'; of those that count, it has category",
+        ),
+        (
+            "urls.csv",
+            "url,class\na,b\n",
+            "has no column 'category' or 'caption' or 'text'; of those that count, it has url",
+        ),
         ("urls.csv", "url,category\nhttps://a.example/1,unicorn\n", "has no URL for any of the 3 categories"),
         ("urls.csv", "", "is not readable"),
         ("urls.parquet", "nonsense", "is not readable"),

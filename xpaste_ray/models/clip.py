@@ -31,13 +31,13 @@ class ClipModel:
     Nothing in the weights tells, so neither open_clip nor this class can find that missing.
 
     resize: `pil`, as open_clip prepares images (bicubic on 8 bits, antialiased); `tensor`, as X-Paste's code
-    does: bicubic on floats, not antialiased. Then both crop the centre.
+    does: bicubic on floats, not antialiased. Then both crop the centre. dim: numbers in an embedding.
     """
 
     def __init__(
         self, folder: Path, device: str = "cpu", dtype: Dtype = "float32", resize: ResizeRule = "pil"
     ) -> None:
-        embedding_dim(folder, "score.model")  # refuses what open_clip would fetch
+        self.dim = embedding_dim(folder, "score.model")  # refuses what open_clip would fetch
         name = f"local-dir:{folder}"
         precision = _PRECISIONS[dtype]
         self._model = open_clip.create_model(name, precision=precision, device=usable_device(device))

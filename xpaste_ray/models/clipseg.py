@@ -11,9 +11,9 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from xpaste_ray.categories import display_name
 from xpaste_ray.config.segment import ClipSegMethod
 from xpaste_ray.models.device import usable_device
-from xpaste_ray.models.folders import model_folder
+from xpaste_ray.models.folders import SEGMENTER_OPTION, TRANSFORMERS_FILE, model_folder
 from xpaste_ray.models.precision import computing_in, images_at_once
-from xpaste_ray.models.pretrained import CONFIG_FILE, OPTION, image_processor, load_network, load_tokenizer
+from xpaste_ray.models.pretrained import image_processor, load_network, load_tokenizer
 from xpaste_ray.models.segmenters import Shown, SoftMask
 from xpaste_ray.models.soft_masks import resized, stretched
 
@@ -27,8 +27,9 @@ class ClipSegSegmenter:
     """
 
     def __init__(self, settings: ClipSegMethod, device: str = "cpu") -> None:
-        folder = model_folder(settings.model, OPTION, CONFIG_FILE)
+        folder = model_folder(settings.model, SEGMENTER_OPTION, TRANSFORMERS_FILE)
         self._settings, self._device = settings, usable_device(device)
+        self.micro_batch = images_at_once(settings.micro_batch, device)
         self._network = load_network(CLIPSegForImageSegmentation, folder).to(device)
         self._tokenizer = load_tokenizer(CLIPTokenizer, folder)
         side = self._network.config.vision_config.image_size
@@ -44,10 +45,6 @@ class ClipSegSegmenter:
             from xpaste_ray.models import matting  # slow to import, and not needed by all
 
             self._refined = matting.refined
-
-    @property
-    def micro_batch(self) -> int:
-        return images_at_once(self._settings.micro_batch, self._device)
 
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:
         probabilities = self._probabilities(shown)

@@ -16,6 +16,11 @@ EMBEDDED = {"embedded:diffusion": DIFFUSION_DIR, "embedded:clip": CLIP_DIR}
 
 DIFFUSERS_FILE = "model_index.json"
 OPEN_CLIP_FILE = "open_clip_config.json"
+TRANSFORMERS_FILE = "config.json"  # SAM's too, whoever wrote its weights
+MASK_RCNN_FILE = "categories.json"
+
+SEGMENTER_OPTION = "segment.methods.*.model"
+"""Where a segmenter's folder is named, for messages of one that does not know its own name."""
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")  # formats that can run code when they are read
 

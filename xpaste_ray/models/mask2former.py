@@ -10,9 +10,9 @@ from transformers import Mask2FormerForUniversalSegmentation, Mask2FormerImagePr
 
 from xpaste_ray.config.segment import Mask2FormerMethod
 from xpaste_ray.models.device import usable_device
-from xpaste_ray.models.folders import model_folder
+from xpaste_ray.models.folders import SEGMENTER_OPTION, TRANSFORMERS_FILE, model_folder
 from xpaste_ray.models.precision import computing_in, images_at_once
-from xpaste_ray.models.pretrained import CONFIG_FILE, OPTION, image_processor, load_network
+from xpaste_ray.models.pretrained import image_processor, load_network
 from xpaste_ray.models.segmenters import Shown, SoftMask
 from xpaste_ray.models.vocabulary import Vocabulary
 
@@ -27,21 +27,16 @@ class Mask2FormerSegmenter:
     """
 
     def __init__(self, settings: Mask2FormerMethod, device: str = "cpu") -> None:
-        folder = model_folder(settings.model, OPTION, CONFIG_FILE)
+        folder = model_folder(settings.model, SEGMENTER_OPTION, TRANSFORMERS_FILE)
         self._settings, self._device = settings, usable_device(device)
+        self.micro_batch = images_at_once(settings.micro_batch, device)
         self._network = load_network(Mask2FormerForUniversalSegmentation, folder).to(device)
         self._vocabulary = Vocabulary(self._network.config.id2label)
+        self.refusal = self._vocabulary.refusal
         side = settings.side_px
         self._processor = image_processor(
             Mask2FormerImageProcessor, folder, {"shortest_edge": side, "longest_edge": side}
         )
-
-    @property
-    def micro_batch(self) -> int:
-        return images_at_once(self._settings.micro_batch, self._device)
-
-    def refusal(self, category: str) -> str | None:
-        return self._vocabulary.refusal(category)
 
     @torch.inference_mode()
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:

@@ -13,14 +13,12 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 from xpaste_ray.config.segment import MaskRcnnMethod
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.device import usable_device
-from xpaste_ray.models.folders import model_folder
+from xpaste_ray.models.folders import MASK_RCNN_FILE, SEGMENTER_OPTION, model_folder
 from xpaste_ray.models.precision import computing_in, images_at_once
 from xpaste_ray.models.segmenters import Shown, SoftMask
 from xpaste_ray.models.vocabulary import Vocabulary
 
-_OPTION = "segment.methods.*.model"
 _WEIGHTS_FILE = "model.safetensors"
-_CATEGORIES_FILE = "categories.json"
 
 
 class MaskRcnnSegmenter:
@@ -32,18 +30,13 @@ class MaskRcnnSegmenter:
     """
 
     def __init__(self, settings: MaskRcnnMethod, device: str = "cpu") -> None:
-        folder = model_folder(settings.model, _OPTION, _CATEGORIES_FILE)
+        folder = model_folder(settings.model, SEGMENTER_OPTION, MASK_RCNN_FILE)
         self._settings, self._device = settings, usable_device(device)
+        self.micro_batch = images_at_once(settings.micro_batch, device)
         names = _read_categories(folder)
         self._vocabulary = Vocabulary(dict(enumerate(names[1:], start=1)))
+        self.refusal = self._vocabulary.refusal
         self._network = _load(folder, len(names), settings).to(device)
-
-    @property
-    def micro_batch(self) -> int:
-        return images_at_once(self._settings.micro_batch, self._device)
-
-    def refusal(self, category: str) -> str | None:
-        return self._vocabulary.refusal(category)
 
     @torch.inference_mode()
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:
@@ -91,18 +84,18 @@ def save_mask_rcnn(weights: Mapping[str, torch.Tensor], categories: Sequence[str
     `MaskRCNN_ResNet50_FPN_V2_Weights.DEFAULT.meta["categories"]`."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in weights.items()}, folder / _WEIGHTS_FILE)
-    (folder / _CATEGORIES_FILE).write_text(json.dumps(list(categories)), encoding="utf-8")
+    (folder / MASK_RCNN_FILE).write_text(json.dumps(list(categories)), encoding="utf-8")
 
 
 def _read_categories(folder: Path) -> list[str]:
     try:
-        names = json.loads((folder / _CATEGORIES_FILE).read_text(encoding="utf-8"))
+        names = json.loads((folder / MASK_RCNN_FILE).read_text(encoding="utf-8"))
     except ValueError:
         names = None
     if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
         raise ConfigError(
-            f"{_OPTION}: {_CATEGORIES_FILE} of {folder.name!r} is not a list of names by label: write it as "
-            '["__background__", "person", ...]'
+            f"{SEGMENTER_OPTION}: {MASK_RCNN_FILE} of {folder.name!r} is not a list of names by label: "
+            'write it as ["__background__", "person", ...]'
         )
     return names
 
@@ -123,7 +116,7 @@ def _load(folder: Path, num_classes: int, settings: MaskRcnnMethod) -> Any:
     except (FileNotFoundError, RuntimeError) as error:
         first = "; ".join(line.strip() for line in str(error).splitlines()[:2])
         raise ConfigError(
-            f"{_OPTION}: {folder.name!r} does not hold the weights of maskrcnn_resnet50_fpn_v2 for its "
-            f"{num_classes} categories ({first}): make it with xpaste_ray.models.mask_rcnn.save_mask_rcnn"
+            f"{SEGMENTER_OPTION}: {folder.name!r} does not hold the weights of maskrcnn_resnet50_fpn_v2 for "
+            f"its {num_classes} categories ({first}): make it with xpaste_ray.models.mask_rcnn.save_mask_rcnn"
         ) from None
     return network.eval()

@@ -5,7 +5,7 @@ import torch
 from xpaste_ray.config.base import Dtype
 
 
-def computing_in(dtype: Dtype, device: str) -> torch.autocast:
+def computing_in(dtype: Dtype, device: str | torch.device) -> torch.autocast:
     """A context in which torch computes what is safe there in `dtype`; float32 leaves all as it is.
 
     The weights stay float32: they are small beside what is computed from them, and no layer is met in a

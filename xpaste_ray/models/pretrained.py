@@ -8,9 +8,8 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.models.folders import SEGMENTER_OPTION, TRANSFORMERS_FILE
 
-OPTION = "segment.methods.*.model"
-CONFIG_FILE = "config.json"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
@@ -34,11 +33,11 @@ def load_network(kind: Any, folder: Path) -> Any:
 def _check_type(kind: Any, folder: Path) -> None:
     """transformers would only warn of another one, and make a network of random numbers first."""
     try:
-        given = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("model_type")
+        given = json.loads((folder / TRANSFORMERS_FILE).read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError):
-        raise ConfigError(_message(kind, folder, f"its {CONFIG_FILE} is not a JSON object")) from None
+        raise ConfigError(_message(kind, folder, f"its {TRANSFORMERS_FILE} is not a JSON object")) from None
     if given != kind.config_class.model_type:
-        raise ConfigError(_message(kind, folder, f"its {CONFIG_FILE} says model_type {given!r}"))
+        raise ConfigError(_message(kind, folder, f"its {TRANSFORMERS_FILE} says model_type {given!r}"))
 
 
 def load_tokenizer(kind: Any, folder: Path) -> Any:
@@ -57,6 +56,6 @@ def image_processor(kind: Any, folder: Path, size: dict[str, int], **others: Any
 
 def _message(kind: Any, folder: Path, problem: str) -> str:
     return (
-        f"{OPTION}: {folder.name!r} is no {kind.__name__} that transformers can load ({problem}): give a "
-        "folder that its `save_pretrained` wrote"
+        f"{SEGMENTER_OPTION}: {folder.name!r} is no {kind.__name__} that transformers can load ({problem}): "
+        "give a folder that its `save_pretrained` wrote"
     )

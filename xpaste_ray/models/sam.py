@@ -17,14 +17,13 @@ from torchvision.ops import nms
 from xpaste_ray.config.segment import SamMethod
 from xpaste_ray.errors import RowError
 from xpaste_ray.models.device import usable_device
-from xpaste_ray.models.folders import model_folder
-from xpaste_ray.models.precision import images_at_once
+from xpaste_ray.models.folders import SEGMENTER_OPTION, TRANSFORMERS_FILE, model_folder
+from xpaste_ray.models.precision import computing_in, images_at_once
 from xpaste_ray.models.sam_attention import fuse_attention
-from xpaste_ray.models.sam_files import SAM_FILE, load_sam
+from xpaste_ray.models.sam_files import load_sam
 from xpaste_ray.models.sam_prompts import SamPrompt, grid_points, prompt_for
 from xpaste_ray.models.segmenters import Shown, SoftMask
 
-_OPTION = "segment.methods.*.model"
 _POINTS_AT_ONCE = 64  # as SamAutomaticMaskGenerator; the last ones of a grid are padded
 _STABILITY_OFFSET = 1.0  # of its too: logits
 
@@ -58,7 +57,8 @@ class SamSegmenter:
 
     def __init__(self, settings: SamMethod, device: str = "cpu") -> None:
         self._device = torch.device(usable_device(device))
-        self._sam: Sam = load_sam(model_folder(settings.model, _OPTION, SAM_FILE), _OPTION).to(self._device)
+        folder = model_folder(settings.model, SEGMENTER_OPTION, TRANSFORMERS_FILE)
+        self._sam: Sam = load_sam(folder, SEGMENTER_OPTION).to(self._device)
         self._sam.requires_grad_(False)
         fuse_attention(self._sam.image_encoder)
         self._resize = ResizeLongestSide(self._sam.image_encoder.img_size)
@@ -168,9 +168,8 @@ class SamSegmenter:
         return self._sam.postprocess_masks(logits[None], frame.input_hw, frame.size_hw)[0]
 
     def _autocast(self) -> torch.autocast:
-        dtype = getattr(torch, self._settings.dtype)
-        enabled = self._device.type == "cuda" and dtype != torch.float32
-        return torch.autocast(self._device.type, dtype=dtype if enabled else torch.bfloat16, enabled=enabled)
+        on_gpu = self._device.type == "cuda"
+        return computing_in(self._settings.dtype if on_gpu else "float32", self._device)
 
     def _tensor(self, numbers: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(numbers, dtype=torch.float, device=self._device)

@@ -16,8 +16,8 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 
 from xpaste_ray.config.base import PositiveInt, Section
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.models.folders import TRANSFORMERS_FILE
 
-SAM_FILE = "config.json"
 _WEIGHTS_FILE = "model.safetensors"
 
 
@@ -71,7 +71,7 @@ def load_sam(folder: Path, option: str) -> Sam:
     ConfigError, which names `option`, if they do not fit each other.
     """
     try:
-        config = json.loads((folder / SAM_FILE).read_text())
+        config = json.loads((folder / TRANSFORMERS_FILE).read_text())
         ours = config.get("model_type") != "sam"
         shape = _own_shape(config) if ours else _shape_of_transformers(folder)
         sam = build_sam(shape)
@@ -79,8 +79,8 @@ def load_sam(folder: Path, option: str) -> Sam:
         sam.load_state_dict(weights if ours else _own_names(weights, shape))
     except (ValueError, KeyError, AttributeError, RuntimeError, TypeError) as error:
         raise ConfigError(
-            f"{option}: {folder} does not hold a SAM: {_short(error)}; give a folder with {SAM_FILE} and the "
-            "safetensors of segment_anything or of transformers' SamModel"
+            f"{option}: {folder} does not hold a SAM: {_short(error)}; give a folder with "
+            f"{TRANSFORMERS_FILE} and the safetensors of segment_anything or of transformers' SamModel"
         ) from error
     return sam
 
@@ -88,7 +88,7 @@ def load_sam(folder: Path, option: str) -> Sam:
 def save_sam(sam: Sam, shape: SamShape, folder: Path) -> None:
     """Write a folder for `load_sam`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SAM_FILE).write_text(shape.model_dump_json(indent=2) + "\n")
+    (folder / TRANSFORMERS_FILE).write_text(shape.model_dump_json(indent=2) + "\n")
     weights = {name: value.detach().cpu().contiguous() for name, value in sam.state_dict().items()}
     save_file(weights, folder / _WEIGHTS_FILE)
 
@@ -142,7 +142,9 @@ def _own_shape(config: dict[str, Any]) -> SamShape:
         return SamShape.model_validate(told)
     kind = told.pop("type")
     if kind not in SAM_TYPES:
-        raise ValueError(f"{SAM_FILE} has the type {kind!r}, which is none of {', '.join(SAM_TYPES)}")
+        raise ValueError(
+            f"{TRANSFORMERS_FILE} has the type {kind!r}, which is none of {', '.join(SAM_TYPES)}"
+        )
     return SamShape.model_validate({**SAM_TYPES[kind].model_dump(), **told})
 
 

@@ -1,7 +1,7 @@
 """Opening the sources that the settings name."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -58,15 +58,11 @@ def open_sources(
     may_search: bool = True,
     to_show: bool = False,
 ) -> dict[str, Source]:
-    """By name, in the settings' order; run, progress, may_search: see `resolve_inputs`. to_show: only for
+    """By name, in the settings' order. run, progress, may_search: see `resolve_inputs`. to_show: only for
     their prompts, so nothing is searched, and models of the Hub need not be here. ConfigError if one cannot
     be what the settings say."""
-    texts = Texts(settings.prompts)
-    opening = _Opening(run, progress, may_search and not to_show, to_show)
-    return {
-        name: _open(name, source, settings, texts, categories, opening)
-        for name, source in settings.sources.items()
-    }
+    opening = _Opening(settings, categories, run, progress, may_search, to_show)
+    return {name: _open(name, source, opening) for name, source in settings.sources.items()}
 
 
 def chosen_categories(settings: PoolSettings) -> tuple[Category, ...]:
@@ -98,34 +94,42 @@ def notes_on(settings: PoolSettings, sources: Mapping[str, Source]) -> list[str]
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
-    """Where searches are kept, who hears of them, and whether there may be new ones; whether the sources are
-    only for their prompts."""
+    """What sources are opened for and with: see `open_sources`."""
 
+    settings: PoolSettings
+    categories: Sequence[Category]
     run: RunDir | None
     progress: "Progress | None"
     may_search: bool
     to_show: bool
 
+    def served(self, name: str) -> list[Category]:
+        """The categories that a source may be asked for."""
+        sources = self.settings.sources
+        return [category for category in self.categories if name in serving(category, sources)]
 
-def _open(
-    name: str,
-    source: AnySource,
-    settings: PoolSettings,
-    texts: Texts,
-    categories: Sequence[Category],
-    opening: _Opening,
-) -> Source:
-    told = {"algorithm": _ALGORITHM, **source.model_dump(mode="json", exclude={"weight", "frequencies"})}
+    def turns_at_most(self, name: str, category: Category) -> int:
+        """How many images of a category a source may be asked for."""
+        weights = serving(category, self.settings.sources)
+        return math.ceil(self.settings.prompts.per_category * weights[name] / sum(weights.values())) + 1
+
+
+def _open(name: str, source: AnySource, opening: _Opening) -> Source:
     match source:
         case DiffusionSource():
-            return _open_diffusion(name, source, settings, texts, categories, told, opening)
-        case FolderSource() | WebDatasetSource() | CandidatesSource() | CutoutsSource() | AnnotatedSource():
-            return _open_found(name, source, settings, categories, told)
+            return _open_diffusion(name, source, opening)
         case WebSource():
-            return _open_list(name, source, settings, categories, told)
+            return _open_list(name, source, opening)
         case SearchSource():
-            return _open_search(name, source, settings, categories, told, opening)
-    raise ConfigError(f"sources.{name}: {source.kind} is not there yet")
+            return _open_search(name, source, opening)
+        case _:
+            return _open_found(name, source, opening)
+
+
+def _recipe(source: AnySource, without: Collection[str] = ()) -> dict[str, Any]:
+    """The options that can change one of its images; how many of them it gives is no matter of one."""
+    told = source.model_dump(mode="json", exclude={"weight", "frequencies", *without})
+    return {"algorithm": _ALGORITHM, **told}
 
 
 class _Listed(Protocol):
@@ -139,36 +143,27 @@ class _Listed(Protocol):
     notes: list[str]
 
 
+_FoundSource = FolderSource | WebDatasetSource | CandidatesSource | CutoutsSource | AnnotatedSource
+
 _PLACES = {"path", "run", "annotations", "images"}  # options that say where a source lies
 
 
-def _open_found(
-    name: str,
-    source: FolderSource | WebDatasetSource | CandidatesSource | CutoutsSource | AnnotatedSource,
-    settings: PoolSettings,
-    categories: Sequence[Category],
-    told: Mapping[str, Any],
-) -> Source:
+def _open_found(name: str, source: _FoundSource, opening: _Opening) -> Source:
+    settings = opening.settings
     listed, place = _list(name, source, settings)
-    recipe = {option: value for option, value in told.items() if option not in _PLACES}
-    served = _served(name, settings, categories)
     return FoundImages(
         name,
         source.unit_size,
         listed.listing,
         place,
         load_vocabulary(settings.categories.vocabulary),
-        served,
-        {**recipe, "contents": listed.contents},
+        opening.served(name),
+        {**_recipe(source, _PLACES), "contents": listed.contents},
         listed.notes,
     )
 
 
-def _list(
-    name: str,
-    source: FolderSource | WebDatasetSource | CandidatesSource | CutoutsSource | AnnotatedSource,
-    settings: PoolSettings,
-) -> tuple[_Listed, Any]:
+def _list(name: str, source: _FoundSource, settings: PoolSettings) -> tuple[_Listed, Any]:
     """What a source has, and where `stages.read` finds it."""
     listed: Folder | Tars | Candidates
     match source:
@@ -202,30 +197,21 @@ def _open_annotated(name: str, source: AnnotatedSource, settings: PoolSettings) 
         raise ConfigError(f"{option}: {text.replace('--images DIR', f'sources.{name}.images')}") from None
 
 
-def _open_diffusion(
-    name: str,
-    source: DiffusionSource,
-    settings: PoolSettings,
-    texts: Texts,
-    categories: Sequence[Category],
-    told: Mapping[str, Any],
-    opening: _Opening,
-) -> Source:
+def _open_diffusion(name: str, source: DiffusionSource, opening: _Opening) -> Source:
     option = f"sources.{name}.model"
     if opening.to_show and source.model.startswith(PREFIX):
         model = parse_hub(source.model, option).name
     else:
         model = model_name(source.model, model_folder(source.model, option, DIFFUSERS_FILE))
     if source.model == "embedded:diffusion":
-        _check_embedded(name, source, categories)
-    recipe = {**told, "model": model}
-    return GeneratedImages(name, source.unit_size, texts, settings.seed, recipe)
+        _check_embedded(name, opening.served(name))
+    recipe, settings = {**_recipe(source), "model": model}, opening.settings
+    return GeneratedImages(name, source.unit_size, Texts(settings.prompts), settings.seed, recipe)
 
 
-def _check_embedded(name: str, source: DiffusionSource, categories: Sequence[Category]) -> None:
-    for category in categories:
-        served = source.frequencies is None or category.frequency in source.frequencies
-        if served and category.name not in DIFFUSION_CATEGORIES:
+def _check_embedded(name: str, served: Sequence[Category]) -> None:
+    for category in served:
+        if category.name not in DIFFUSION_CATEGORIES:
             raise ConfigError(
                 f"sources.{name}: the embedded miniature model cannot draw {category.name!r}"
                 f"{did_you_mean(category.name, DIFFUSION_CATEGORIES)} "
@@ -233,33 +219,19 @@ def _check_embedded(name: str, source: DiffusionSource, categories: Sequence[Cat
             )
 
 
-def _open_list(
-    name: str,
-    source: WebSource,
-    settings: PoolSettings,
-    categories: Sequence[Category],
-    told: Mapping[str, Any],
-) -> Source:
-    served = _served(name, settings, categories)
+def _open_list(name: str, source: WebSource, opening: _Opening) -> Source:
+    served = opening.served(name)
     urls, content_hash = read_url_list(locate(source.list), f"sources.{name}.list", served)
-    recipe = {key: value for key, value in told.items() if key not in source.patience}
-    return ListedUrls(name, source.unit_size, urls, {**recipe, "list": content_hash}, served)
+    recipe = {**_recipe(source, source.patience), "list": content_hash}
+    return ListedUrls(name, source.unit_size, urls, recipe, served)
 
 
-def _open_search(
-    name: str,
-    source: SearchSource,
-    settings: PoolSettings,
-    categories: Sequence[Category],
-    told: Mapping[str, Any],
-    opening: _Opening,
-) -> Source:
+def _open_search(name: str, source: SearchSource, opening: _Opening) -> Source:
     """Its recipe has no list: that grows when more images are asked for, and a URL keeps its place."""
-    served = _served(name, settings, categories)
-    recipe = {key: value for key, value in told.items() if key not in source.patience}
+    served, recipe = opening.served(name), _recipe(source, source.patience)
     if opening.to_show:
         return Unsearched(name, source.unit_size, recipe, len(served))
-    wanted = {category: _turns_at_most(name, category, settings) for category in served}
+    wanted = {category: opening.turns_at_most(name, category) for category in served}
     run, progress = opening.run, opening.progress
     if run is None:
         raise ConfigError(
@@ -278,13 +250,3 @@ def _open_search(
             progress.begin({stage: len(wanted)}, "categories")
         searches.search(engine, wanted, lambda done: progress and progress.advance(stage, done))
     return ListedUrls(name, source.unit_size, searches.urls(served), recipe, served)
-
-
-def _served(name: str, settings: PoolSettings, categories: Sequence[Category]) -> list[Category]:
-    return [category for category in categories if name in serving(category, settings.sources)]
-
-
-def _turns_at_most(name: str, category: Category, settings: PoolSettings) -> int:
-    """How many images of a category a source may be asked for."""
-    weights = serving(category, settings.sources)
-    return math.ceil(settings.prompts.per_category * weights[name] / sum(weights.values())) + 1

@@ -42,8 +42,8 @@ def read_index(
         raise ConfigError(f"{option}: {place} does not exist") from None
     except (ValueError, OSError, pa.ArrowException) as error:
         raise ConfigError(
-            f"{option}: {place} is not readable ({error}): give a file {', '.join(SUFFIXES)} with the columns "
-            f"{' and '.join(needed)}"
+            f"{option}: {place} is not readable ({error}): give a file {', '.join(SUFFIXES)} with the "
+            f"columns {' and '.join(needed)}"
         ) from None
     for name in needed:
         if name not in found:

@@ -13,7 +13,6 @@ from xpaste_ray.categories import display_name
 from xpaste_ray.config import ScoreSettings
 from xpaste_ray.config.score import View
 from xpaste_ray.models.clip import ClipModel
-from xpaste_ray.models.clip_config import embedding_dim
 from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder
 from xpaste_ray.models.heads import open_heads
 from xpaste_ray.models.real_crops import RealCrops, open_real_crops
@@ -80,7 +79,7 @@ class ScoreStage:
         self._settings = settings
         folder = model_folder(settings.model, "score.model", OPEN_CLIP_FILE)
         self._model = ClipModel(folder, device, settings.dtype, settings.resize)
-        self._heads = open_heads(settings, embedding_dim(folder, "score.model"))
+        self._heads = open_heads(settings, self._model.dim)
         self._real: RealCrops | None = open_real_crops(settings.real) if settings.real else None
         self._threads = ThreadPoolExecutor(settings.threads)
         self._images: ShapedBatches[_Picture, np.ndarray] = ShapedBatches(
