@@ -281,10 +281,10 @@ def test_a_full_disk_ends_a_download_at_once(s3, tmp_path):
 def test_a_disk_that_cannot_be_written_is_an_error(tmp_path, monkeypatch, number):
     """As the kernel says it; who runs the tests may be allowed everything."""
 
-    def refuse(*args):
+    def refuse(*args, **kwargs):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(StorageError, match=f"a: {os.strerror(number)}: check its permissions"):
         locate(tmp_path / "a").write_whole(b"123")
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,14 @@ def hash_bytes(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
+def hash_parts(parts: Iterable[bytes]) -> str:
+    """The same, of bytes that come in parts."""
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
 def hash_file(path: "os.PathLike[str]") -> str:
     """32 hex digits of the file's bytes."""
     with Path(path).open("rb") as file:
@@ -31,10 +39,7 @@ def hash_file(path: "os.PathLike[str]") -> str:
 
 def hash_stream(file: SupportsRead) -> str:
     """The same, of an open file from where it is."""
-    digest = blake2b(digest_size=16)
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
+    return hash_parts(iter(lambda: file.read(1 << 20), b""))
 
 
 def hash_folder(folder: Path) -> str:

@@ -158,13 +158,14 @@ class Location:
         """
         return {name: size for name, (size, _) in self.stamps(suffix).items()}
 
-    def write_whole(self, data: bytes) -> None:
-        """Write a file so that it is either absent or complete. Folders are made as needed."""
+    def write_whole(self, *parts: bytes) -> None:
+        """Write a file, part after part, so that it is either absent or complete. Folders are made as
+        needed."""
         if self.is_local:
-            with self._written_aside() as aside:
-                aside.write_bytes(data)
+            with self._written_aside() as aside, aside.open("wb") as file:
+                file.writelines(parts)
         else:
-            self._do(lambda: self._put([data], len(data)))
+            self._do(lambda: self._put(parts, sum(map(len, parts))))
 
     def upload(self, path: Path) -> None:
         """Copy a local file here, whole or not at all."""

@@ -20,10 +20,10 @@ _ALPHA_CODEC = pa.Codec("zstd", 9)  # beside PNG's best: a quarter more bytes, d
 
 @dataclass(frozen=True, slots=True)
 class StoredPixels:
-    """encoding: "raw" or "jpeg". data: what it says; alpha: only jpeg's."""
+    """encoding: "raw" or "jpeg". data: what it says, of raw a view of the pixels; alpha: only jpeg's."""
 
     encoding: str
-    data: bytes
+    data: bytes | memoryview
     alpha: bytes | None = None
 
     def __len__(self) -> int:
@@ -33,7 +33,7 @@ class StoredPixels:
 def store_pixels(rgba: np.ndarray, settings: CutoutSettings) -> StoredPixels:
     """rgba: (h, w, 4) uint8, colours spread under the edge: a hard one would ring in a JPEG."""
     if settings.encoding == "raw":
-        return StoredPixels("raw", rgba.tobytes())
+        return StoredPixels("raw", rgba.reshape(-1).data)
     alpha = cv2.extractChannel(rgba, 3)
     colours = _calm_where_unseen(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR), alpha)
     options = [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality,
@@ -74,12 +74,10 @@ def _calm_where_unseen(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     bytes less. colours: (h, w, 3), alpha: (h, w), both uint8."""
     height, width = alpha.shape
     below, right = -height % _BLOCK_PX, -width % _BLOCK_PX
-    reached = cv2.dilate(alpha, np.ones((3, 3), np.uint8))
-    reached = cv2.copyMakeBorder(reached, 0, below, 0, right, cv2.BORDER_CONSTANT, value=0)
     padded = cv2.copyMakeBorder(colours, 0, below, 0, right, cv2.BORDER_REPLICATE)
-    rows, columns = (side // _BLOCK_PX for side in padded.shape[:2])
-    seen = reached.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX).max(axis=(1, 3))
-    means = cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA)
-    size = (padded.shape[1], padded.shape[0])
-    calm, shown = (cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST) for plane in (means, seen))
-    return np.where(shown[..., None] > 0, padded, calm)[:height, :width]
+    with_rim = np.ones((_BLOCK_PX + 2, _BLOCK_PX + 2), np.uint8)  # of a block, from its first pixel
+    seen = np.ascontiguousarray(cv2.dilate(alpha, with_rim, anchor=(1, 1))[::_BLOCK_PX, ::_BLOCK_PX])
+    means = cv2.resize(padded, seen.shape[::-1], interpolation=cv2.INTER_AREA)
+    size_wh = (padded.shape[1], padded.shape[0])
+    calm, shown = (cv2.resize(plane, size_wh, interpolation=cv2.INTER_NEAREST) for plane in (means, seen))
+    return cv2.copyTo(padded, shown, calm)[:height, :width]

@@ -3,18 +3,20 @@
 A row is a dict of `layout.INSTANCE_SCHEMA`. The same rows in the same order give the same bytes.
 """
 
+import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from xpaste_ray.categories import Category, category_to_coco
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint as fingerprint_of
-from xpaste_ray.fingerprints import hash_bytes
+from xpaste_ray.fingerprints import hash_bytes, hash_parts
 from xpaste_ray.pool.layout import (
     FORMAT,
     INDEX,
@@ -46,15 +48,14 @@ class WrittenShard:
 
 def write_shard(folder: Location, number: int, rows: Iterable[Row]) -> WrittenShard:
     """Rows go into record batches as they come, so no more than a batch is held twice."""
-    sink, index = pa.BufferOutputStream(), []
-    with pa.ipc.new_file(sink, INSTANCE_SCHEMA) as file:
+    shard, index = _Parts(), []
+    with pa.ipc.new_file(shard, INSTANCE_SCHEMA) as file:
         for batch_number, batch in enumerate(_batches(rows)):
-            file.write_batch(pa.RecordBatch.from_pylist(batch, schema=INSTANCE_SCHEMA))
+            file.write_batch(_record_batch(batch))
             index += [_index_row(row, number, batch_number, offset) for offset, row in enumerate(batch)]
-    data = sink.getvalue()
     name = shard_name(number)
-    (folder / name).write_whole(data)
-    entry = {"name": name, "rows": len(index), "checksum": hash_bytes(data)}
+    (folder / name).write_whole(*shard.parts)
+    entry = {"name": name, "rows": len(index), "checksum": hash_parts(shard.parts)}
     return WrittenShard(pa.Table.from_pylist(index, schema=INDEX_SCHEMA), entry)
 
 
@@ -103,6 +104,42 @@ def check_new(folder: Location) -> None:
     """ConfigError if the folder has something in it: a pool never changes."""
     if folder.is_file() or folder.files():
         raise ConfigError(f"--out {folder} is there already: give a folder that is new, or empty")
+
+
+class _Parts(io.RawIOBase):
+    """A file that Arrow writes: the buffers themselves, which one large buffer would copy while it grows."""
+
+    def __init__(self) -> None:
+        self.parts: list[Any] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, part: Any) -> int:
+        self.parts.append(part)
+        self._size += len(part)
+        return len(part)
+
+    def tell(self) -> int:
+        return self._size
+
+
+def _record_batch(rows: Sequence[Row]) -> pa.RecordBatch:
+    columns = [
+        _joined([row[field.name] for row in rows])
+        if field.name == "rgba"
+        else pa.array([row.get(field.name) for row in rows], field.type)
+        for field in INSTANCE_SCHEMA
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=INSTANCE_SCHEMA)
+
+
+def _joined(values: Sequence[Any]) -> pa.LargeBinaryArray:
+    """As `pa.array` makes it of bytes, but each is copied once."""
+    ends = np.cumsum([0, *map(len, values)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(values))]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(values), buffers)
 
 
 def _index_row(row: Row, shard: int, batch: int, offset: int) -> Row:
