@@ -13,13 +13,15 @@ from transformers import (
     ViTImageProcessor,
 )
 
+from tests.models import segmenting
+from tests.models.segmenting import batched
 from xpaste_ray.config.segment import ClipSegMethod
 from xpaste_ray.embedded import DIFFUSION_DIR
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.models.clipseg import ClipSegSegmenter
 from xpaste_ray.models.matting import refined
-from xpaste_ray.models.segmenters import Shown
-from xpaste_ray.stages.batches import ShapedBatches
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIDE = 64
 CONFIG = CLIPSegConfig(
@@ -41,15 +43,6 @@ def tokenizer():
     return CLIPTokenizer.from_pretrained(DIFFUSION_DIR, subfolder="tokenizer")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As the demo's stages have it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A tiny CLIPSeg whose masks vary a lot, without a file for its image processor."""
@@ -69,13 +62,7 @@ def segmenter(folder, device="cpu", **options):
 
 
 def shown(number, size_hw=(80, 100), category="bus_(vehicle)"):
-    image = np.random.default_rng(number).integers(0, 256, (*size_hw, 3), np.uint8)
-    return Shown(f"candidate-{number}", category, image)
-
-
-def batched(method):
-    """As the stage calls it."""
-    return ShapedBatches(method, method.micro_batch, "failed", lambda one: one.candidate_id)
+    return segmenting.shown(number, size_hw, category)
 
 
 def mask_of(method, one):

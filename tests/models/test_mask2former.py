@@ -10,11 +10,12 @@ from transformers import (
     SwinConfig,
 )
 
+from tests.models.segmenting import batched, shown
 from xpaste_ray.config.segment import Mask2FormerMethod
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.models.mask2former import Mask2FormerSegmenter
-from xpaste_ray.models.segmenters import Shown
-from xpaste_ray.stages.batches import ShapedBatches
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 QUERIES = 12
 CONFIG = Mask2FormerConfig(
@@ -26,15 +27,6 @@ CONFIG = Mask2FormerConfig(
     decoder_layers=2, num_attention_heads=2, dim_feedforward=32, num_queries=QUERIES,
     id2label={0: "bus", 1: "frog", 2: "zebra"}, label2id={"bus": 0, "frog": 1, "zebra": 2},
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As the demo's stages have it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +53,6 @@ def saved(network, tmp_path_factory):
 def segmenter(folder, device="cpu", **options):
     values = {"side_px": 64, "micro_batch": 3, "min_score": 0.1, "max_masks": QUERIES, **options}
     return Mask2FormerSegmenter(Mask2FormerMethod(kind="mask2former", model=str(folder), **values), device)
-
-
-def shown(number, size_hw=(64, 64), category="bus_(vehicle)"):
-    image = np.random.default_rng(number).integers(0, 256, (*size_hw, 3), np.uint8)
-    return Shown(f"candidate-{number}", category, image)
-
-
-def batched(method):
-    """As the stage calls it."""
-    return ShapedBatches(method, method.micro_batch, "failed", lambda one: one.candidate_id)
 
 
 @pytest.mark.parametrize("size_hw", [(64, 64), (48, 96), (301, 33), (20, 20)])

@@ -5,23 +5,16 @@ import pytest
 import torch
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights, maskrcnn_resnet50_fpn_v2
 
+from tests.models.segmenting import batched, shown
 from xpaste_ray.config.segment import MaskRcnnMethod
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.models.mask_rcnn import MaskRcnnSegmenter, save_mask_rcnn
-from xpaste_ray.models.segmenters import Choosy, Shown
-from xpaste_ray.stages.batches import ShapedBatches
+from xpaste_ray.models.segmenters import Choosy
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 NAMES = ["__background__", "bus", "frog", "zebra"]
 SIDE = 64
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As the demo's stages have it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +45,6 @@ def method(saved):
 def segmenter(folder, device="cpu", **options):
     values = {"side_px": SIDE, "micro_batch": 3, "min_score": 0.1, "max_masks": 5, **options}
     return MaskRcnnSegmenter(MaskRcnnMethod(kind="mask-rcnn", model=str(folder), **values), device)
-
-
-def shown(number, size_hw=(SIDE, SIDE), category="bus_(vehicle)"):
-    image = np.random.default_rng(number).integers(0, 256, (*size_hw, 3), np.uint8)
-    return Shown(f"candidate-{number}", category, image)
-
-
-def batched(method):
-    """As the stage calls it."""
-    return ShapedBatches(method, method.micro_batch, "failed", lambda one: one.candidate_id)
 
 
 @pytest.mark.parametrize("size_hw", [(SIDE, SIDE), (48, 96), (301, 33)])
