@@ -67,7 +67,7 @@ def measure_clip(model: ClipModel) -> dict[str, Any]:
 
 def measure_grabcut() -> dict[str, Any]:
     """Mean IoU with the true alpha on plain and on softly shaded backgrounds."""
-    settings = load_settings("demo").segment
+    method = load_settings("demo").segment.methods["grabcut"]
     result: dict[str, Any] = {}
     for kind, backgrounds in (("plain", ("white", "plain")), ("shaded", ("shaded",))):
         style: SceneStyle = replace(DIFFUSION_STYLE, backgrounds=backgrounds)
@@ -76,7 +76,7 @@ def measure_grabcut() -> dict[str, Any]:
             for i in range(10):
                 image, alpha = compose_scene(rng_for(SEED, "grabcut", kind, name, i), name, style, SIDE_PX)
                 seed = int_seed_for(SEED, "grabcut", kind, name, i, bits=31)
-                found = grabcut_mask(image, settings.border_px, settings.iterations, seed) > 128
+                found = grabcut_mask(image, method.border_px, method.iterations, seed) > 128
                 true = alpha > 0.5
                 overlaps.append((found & true).sum() / (found | true).sum())
         result[f"iou_{kind}"] = _mean(overlaps)
