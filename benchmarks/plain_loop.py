@@ -48,7 +48,7 @@ def plain_images_per_s(root: Path) -> float:
     inputs = _inputs(threads=THREADS)
     run = RunDir(root)
     write_units(run, inputs)
-    stages = plain_stages(inputs)
+    stages = plain_stages(inputs, run)
     cv2.setNumThreads(THREADS)
     images, began = 0, 0.0
     rows = pa.table({"row": list(range(UNITS))})
@@ -62,10 +62,11 @@ def plain_images_per_s(root: Path) -> float:
     return images / (time.perf_counter() - began)
 
 
-def plain_stages(inputs: Inputs) -> list[Any]:
+def plain_stages(inputs: Inputs, run: RunDir) -> list[Any]:
     """The objects that the pipeline's actors would hold."""
     resources = inputs.settings.resources
-    code = stage_code(inputs, {stage: getattr(resources, stage) for stage in MODEL_STAGES})
+    plan = {stage: getattr(resources, stage) for stage in MODEL_STAGES}
+    code = stage_code(inputs, plan, "diffusion", run)
     stages = []
     for told in code.values():
         module, _, name = told.target.partition(":")
