@@ -169,8 +169,8 @@ def plain_way(folder: Path, dtype: str, device: str) -> Call:
 def our_way(folder: Path, job: Job, device: str, compiled: bool) -> Call:
     free()
     settings = DiffusionSource(
-        kind="diffusion", model=str(folder), steps=1, guidance_scale=GUIDANCE, dtype=job.dtype, unit_size=max(job.batches),
-        vae_batch=job.vae_batch, compile=compiled, threads=THREADS,
+        kind="diffusion", model=str(folder), steps=1, guidance_scale=GUIDANCE, dtype=job.dtype,
+        unit_size=max(job.batches), vae_batch=job.vae_batch, compile=compiled, threads=THREADS,
     )  # fmt: skip
     model = DiffusionModel(folder, settings, device)
 
