@@ -82,6 +82,7 @@ def test_any_number_of_workers_writes_the_same_bytes(made, workers):
     assert _bytes(out) == _bytes(root / "reference")
 
 
+@pytest.mark.faults
 def test_killed_worker_is_replaced_and_the_bytes_are_the_same(made):
     root, command, _ = made
     out = root / "worker-killed"
@@ -162,6 +163,7 @@ def test_plans_can_be_written_rendered_and_looked_at_one_by_one(made):
     assert (root / "worse.jpg").stat().st_size < (root / "21.jpg").stat().st_size / 2
 
 
+@pytest.mark.faults
 def test_what_a_worker_meets_is_told_as_an_error_not_as_a_trace(made, tmp_path):
     """Plans of another pool, and a background that changed since it was indexed."""
     from tests.conftest import seal_discs

@@ -78,6 +78,7 @@ def test_times_of_a_sitting_are_in_run_json(run):
     assert sitting["accepted_per_core_second"] == pytest.approx(24 / busy_s)
 
 
+@pytest.mark.faults
 def test_run_that_cannot_go_on_says_why_in_a_line_and_exits_with_1(tmp_path):
     """Here the weights do not fit the network that the model's folder describes."""
     model = tmp_path / "model"

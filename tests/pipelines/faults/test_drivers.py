@@ -45,6 +45,7 @@ def test_killed_driver_continues_from_any_moment(ray, reference, tmp_path, notes
     _kill_and_continue(ray, reference, tmp_path, notes, units)
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(300)
 def test_second_driver_is_refused_and_the_first_is_not_disturbed(ray, reference, tmp_path, notes):
     out = tmp_path / "run"
