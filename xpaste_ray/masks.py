@@ -163,11 +163,13 @@ def straight_cutout(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """
     rgba = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2RGBA)
     own = _own_colours(alpha)
-    own_colours = rgba.view(np.uint32)[..., 0][own.view(bool)]  # a pixel each: one look-up instead of three
-    if len(own_colours):  # label k: nearest to the k-th of them, row by row
-        elsewhere = own ^ 1
+    pixels = rgba.view(np.uint32).ravel()  # a number each: one look-up instead of three
+    elsewhere = own ^ 1
+    others = np.flatnonzero(elsewhere)
+    if len(others) < len(pixels):  # label k: nearest to the k-th own pixel, row by row
         _, labels = cv2.distanceTransformWithLabels(elsewhere, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-        rgba = own_colours.take(labels.ravel() - 1).view(np.uint8).reshape(rgba.shape)
+        own_colours = pixels[own.ravel().view(bool)]
+        pixels[others] = own_colours[labels.ravel()[others] - 1]
     cv2.insertChannel(np.ascontiguousarray(alpha), rgba, 3)
     return rgba
 
