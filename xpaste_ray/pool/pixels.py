@@ -15,7 +15,7 @@ import pyarrow as pa
 from xpaste_ray.config import CutoutSettings
 
 _BLOCK_PX = 8  # JPEG's
-_ALPHA_CODEC = pa.Codec("zstd", 9)  # beside PNG's best: a quarter more bytes, decoded in a tenth of the time
+_ALPHA_CODEC = pa.Codec("zstd", 1)  # level 9 saves 6 % of the alpha, a tenth of it all, in six times the time
 
 
 @dataclass(frozen=True, slots=True)
