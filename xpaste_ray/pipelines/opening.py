@@ -61,7 +61,8 @@ def open_sources(
     """By name, in the settings' order. run, progress, may_search: see `resolve_inputs`. to_show: only for
     their prompts, so nothing is searched, and models of the Hub need not be here. ConfigError if one cannot
     be what the settings say."""
-    opening = _Opening(settings, categories, run, progress, may_search, to_show)
+    texts = Texts(settings.prompts)  # once for all sources: it may read a file
+    opening = _Opening(settings, categories, texts, run, progress, may_search, to_show)
     return {name: _open(name, source, opening) for name, source in settings.sources.items()}
 
 
@@ -98,6 +99,7 @@ class _Opening:
 
     settings: PoolSettings
     categories: Sequence[Category]
+    texts: Texts
     run: RunDir | None
     progress: "Progress | None"
     may_search: bool
@@ -205,8 +207,8 @@ def _open_diffusion(name: str, source: DiffusionSource, opening: _Opening) -> So
         model = model_name(source.model, model_folder(source.model, option, DIFFUSERS_FILE))
     if source.model == "embedded:diffusion":
         _check_embedded(name, opening.served(name))
-    recipe, settings = {**_recipe(source), "model": model}, opening.settings
-    return GeneratedImages(name, source.unit_size, Texts(settings.prompts), settings.seed, recipe)
+    recipe = {**_recipe(source), "model": model}
+    return GeneratedImages(name, source.unit_size, opening.texts, opening.settings.seed, recipe)
 
 
 def _check_embedded(name: str, served: Sequence[Category]) -> None:
