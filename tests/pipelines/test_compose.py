@@ -66,6 +66,15 @@ def made(tmp_path_factory):
     return root, command, shown
 
 
+@pytest.fixture(scope="module")
+def plans(made):
+    """The plans of that dataset."""
+    root, command, _ = made
+    plans = root / "planned" / "plans"
+    assert str(plans) in _xpaste("compose", *command, "--out", root / "planned", "--plans-only")
+    return plans
+
+
 def test_dataset_is_whole_and_valid(made):
     root, _, shown = made
     assert "compose" in shown and "40 images" in shown and "backgrounds" in shown
@@ -138,10 +147,8 @@ def test_killed_and_damaged_dataset_is_finished_by_the_same_command(made):
     assert "is done already" in _xpaste("compose", *command, "--out", out)
 
 
-def test_plans_can_be_written_rendered_and_looked_at_one_by_one(made):
+def test_plans_can_be_written_rendered_and_looked_at_one_by_one(made, plans):
     root, command, _ = made
-    plans = root / "planned" / "plans"
-    assert str(plans) in _xpaste("compose", *command, "--out", root / "planned", "--plans-only")
     several = [*_uncounted(command), "--out", root / "rendered", "--from-plans", plans]
     _xpaste("compose", *several, "--seed=99")
     assert "--count goes without" in _xpaste("compose", *several, "--count=8", code=2)
@@ -164,12 +171,11 @@ def test_plans_can_be_written_rendered_and_looked_at_one_by_one(made):
 
 
 @pytest.mark.faults
-def test_what_a_worker_meets_is_told_as_an_error_not_as_a_trace(made, tmp_path):
+def test_what_a_worker_meets_is_told_as_an_error_not_as_a_trace(made, plans, tmp_path):
     """Plans of another pool, and a background that changed since it was indexed."""
     from tests.conftest import seal_discs
 
-    root, command, _ = made
-    plans = root / "planned" / "plans"
+    _, command, _ = made
     other = seal_discs(tmp_path / "other", {"lion": 1}).folder
     foreign = ["--pool", other, *_uncounted(command)[2:], "--out", tmp_path / "a", "--from-plans", plans]
     photos = tmp_path / "photos"
@@ -185,13 +191,13 @@ def test_what_a_worker_meets_is_told_as_an_error_not_as_a_trace(made, tmp_path):
         assert named in error and "Traceback" not in error and error.count("error:") == 1
 
 
-def test_unfinished_plans_are_refused_and_edited_ones_are_another_dataset(made, tmp_path):
-    root, command, _ = made
-    plans = tmp_path / "plans"
-    shutil.copytree(root / "planned" / "plans", plans)
-    arguments = [*_uncounted(command), "--out", tmp_path / "out", "--from-plans", plans]
+def test_unfinished_plans_are_refused_and_edited_ones_are_another_dataset(made, plans, tmp_path):
+    _, command, _ = made
+    edited = tmp_path / "plans"
+    shutil.copytree(plans, edited)
+    arguments = [*_uncounted(command), "--out", tmp_path / "out", "--from-plans", edited]
     _xpaste("compose", *arguments)
-    file = sorted(plans.glob("*.parquet"))[-1]
+    file = sorted(edited.glob("*.parquet"))[-1]
     table = pq.read_table(file)
     wider = table.set_column(
         table.schema.get_field_index("mask_rate"), "mask_rate", pa.array([2.0] * len(table))
@@ -200,7 +206,7 @@ def test_unfinished_plans_are_refused_and_edited_ones_are_another_dataset(made, 
     assert "plans: " in _xpaste("compose", *arguments, code=2)
     file.unlink()
     assert f"{file} is missing" in _xpaste("compose", *arguments, code=2)
-    (plans / "plans.json").unlink()
+    (edited / "plans.json").unlink()
     assert "holds only some of its plans" in _xpaste("compose", *arguments, code=2)
 
 
