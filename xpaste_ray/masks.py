@@ -104,7 +104,7 @@ def encode_png(image: np.ndarray, compressed: bool = True) -> bytes:
     return bytes(data)
 
 
-def decode_png(data: bytes) -> np.ndarray:
+def decode_png(data: bytes | memoryview) -> np.ndarray:
     """The inverse of `encode_png`; of any other 8-bit PNG, too. ValueError."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
@@ -164,12 +164,11 @@ def straight_cutout(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     rgba = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2RGBA)
     own = _own_colours(alpha)
     pixels = rgba.view(np.uint32).ravel()  # a number each: one look-up instead of three
-    elsewhere = own ^ 1
-    others = np.flatnonzero(elsewhere)
-    if len(others) < len(pixels):  # label k: nearest to the k-th own pixel, row by row
-        _, labels = cv2.distanceTransformWithLabels(elsewhere, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-        own_colours = pixels[own.ravel().view(bool)]
-        pixels[others] = own_colours[labels.ravel()[others] - 1]
+    if own.any():  # label k: nearest to the k-th own pixel, row by row, and its own
+        _, labels = cv2.distanceTransformWithLabels(own ^ 1, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        nearest: np.ndarray = labels.ravel()
+        own_colours = np.concatenate((pixels[:1], pixels[own.ravel().view(bool)]))
+        own_colours.take(nearest, out=pixels, mode="clip")  # "raise" would go by way of a copy
     cv2.insertChannel(np.ascontiguousarray(alpha), rgba, 3)
     return rgba
 

@@ -4,9 +4,9 @@ Instances are written in the order of the selection. Shards are cut by position 
 the bytes do not depend on who writes which shard.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ ShardMap = Callable[[ShardSealer, Sequence[pa.Table]], Iterable[SealedShard]]
 
 
 def seal_serially(sealer: ShardSealer, shards: Sequence[pa.Table]) -> Iterator[SealedShard]:
-    return map(sealer, itertools.count(), shards)
+    return map(sealer, count(), shards)
 
 
 def seal_pool(
@@ -114,7 +114,7 @@ def _instances(
 
 
 def _read_candidates(file: Location, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of `records.candidates_schema`, without what no cut-out needs."""
+    """Rows of `records.candidates_schema`, without what no cut-out needs. PNGs are views of what was read."""
     source = pa.memory_map(file.key) if file.is_local else file.open()  # mapped, it is copied once less
     unit = pq.ParquetFile(source, page_checksum_verification=True)
     paths = (unit.schema.column(number).path for number in range(len(unit.schema)))
@@ -122,9 +122,24 @@ def _read_candidates(file: Location, ids: Sequence[str]) -> Iterator[dict[str, A
     columns = [path for path in paths if not _UNREAD & set(path.split("."))]
     table = unit.read(columns=columns, use_threads=False)
     wanted = set(ids)
-    for place, name in enumerate(table["candidate_id"].to_pylist()):
-        if name in wanted:
-            yield from table.slice(place, 1).to_pylist()
+    images = _views(table["image_png"])
+    for place, row in enumerate(table.drop_columns(["image_png", "proposals"]).to_pylist()):
+        if row["candidate_id"] in wanted:
+            proposals = table["proposals"][place].values
+            masks = _views(pa.chunked_array([proposals.field("mask_png")]))
+            rest = pa.Table.from_struct_array(proposals).drop_columns("mask_png").to_pylist()
+            told = [{**one, "mask_png": mask} for one, mask in zip(rest, masks, strict=True)]
+            yield {**row, "image_png": images[place], "proposals": told}
+
+
+def _views(column: pa.ChunkedArray) -> list[memoryview]:
+    """The values of a column of large binaries, not copied as those of its scalars are."""
+    views = []
+    for chunk in column.chunks:
+        _, ends, data = chunk.buffers()
+        place = np.frombuffer(ends, np.int64)[chunk.offset :][: len(chunk) + 1].tolist()
+        views += [memoryview(data or b"")[start:end] for start, end in pairwise(place)]
+    return views
 
 
 def _instance(

@@ -31,7 +31,7 @@ from xpaste_ray.runs import write_json, write_parquet
 from xpaste_ray.storage import Location
 
 ROWS_PER_SHARD = 1024  # at most 270 MB of pixels at 256 px
-_MAX_BATCH_BYTES = 64 * 1024**2
+_MAX_BATCH_BYTES = 16 * 1024**2  # freed blocks of up to 32 MB are used again, see `worker.keep_freed_memory`
 
 Row = dict[str, Any]
 Rejection = tuple[str, str, str, str]  # kind, id, category, reason: a row of records.REJECTS
