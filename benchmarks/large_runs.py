@@ -7,6 +7,7 @@ import _thread
 import logging
 import os
 import resource
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -62,6 +63,7 @@ def watch_driver(root: Path, prompts: int, limit_s: float) -> dict[str, Any]:
     """Resident memory of a driver, by units done, of all units or of those that `limit_s` allows."""
     import ray
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     inputs, sampler = stand_in_inputs(prompts), Sampler(limit_s)
     code = standins.code(source={"side_px": _STORED_SIDE_PX})
     with open_run(root) as run:
