@@ -17,13 +17,15 @@ from xpaste_ray.errors import ConfigError, LeaseLostError, StorageError
 from xpaste_ray.lease import LEASE, hold_lease
 from xpaste_ray.storage import locate
 
-# Holds a lease until its input ends. With a name, it claims to be of another host of that name.
+# Holds a lease until its input ends. With a name, it claims to be of another host of that name; with a
+# number, it renews every so many seconds.
 HOLDER = """
 import sys, time
 from xpaste_ray import lease
 from xpaste_ray.errors import XPasteError
 from xpaste_ray.storage import locate
-lease.RENEW_SECONDS, lease.WATCH_SECONDS, lease.SETTLE_SECONDS = 0.2, 1.5, 3
+renew_s = float(sys.argv[3]) if len(sys.argv) > 3 else 0.2
+lease.RENEW_SECONDS, lease.WATCH_SECONDS, lease.SETTLE_SECONDS = renew_s, 1.5, 3
 if len(sys.argv) > 2:
     lease.socket.gethostname = lambda: sys.argv[2]
     lease._boot = lambda: "boot of " + sys.argv[2]
@@ -156,7 +158,8 @@ def test_only_one_of_many_follows_a_dead_holder(root):
 
 
 def test_a_stopped_holder_is_told_when_it_wakes_that_another_took_over(root, short_watch):
-    with holder(root, "elsewhere") as first:
+    """It is stopped between two renewals: in the middle of one it would be the other that is told."""
+    with holder(root, "elsewhere", "1.0") as first:
         assert first.stdout.readline() == "held\n"
         first.send_signal(signal.SIGSTOP)
         with hold_lease(root) as held:
@@ -173,6 +176,32 @@ def test_the_main_thread_is_woken_when_the_lease_is_lost(root):
         time.sleep(60)
     assert time.monotonic() - began < 30
     assert (root / LEASE).read_bytes() == b"{}", "it is the other one's"
+
+
+def test_the_main_thread_is_woken_where_interrupts_are_ignored(root):
+    """As in a job that a shell started in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        test_the_main_thread_is_woken_when_the_lease_is_lost(root)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_is_told_at_the_end(root):
+    told = []
+
+    def work():
+        try:
+            with hold_lease(root) as held:
+                (root / LEASE).write_whole(b"{}")
+                assert held.lost.wait(30)
+        except LeaseLostError as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(60)
+    assert len(told) == 1 and "another run took over" in told[0]
 
 
 def test_ctrl_c_stays_what_it_is(root):

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ WATCH_SECONDS = 30.0  # a lease that does not change for so long has no one left
 OLD_SECONDS = 600.0  # by the files' times: not even watched. Clocks of two hosts differ by less
 SETTLE_SECONDS = 2.0  # between writing and reading back in an object store
 _LOOK_SECONDS = 0.5
+
+_WAKE = signal.SIGUSR2  # not SIGINT: jobs that a shell started in the background ignore that
 
 Say = Callable[[str], None]
 
@@ -55,9 +57,10 @@ class _Holder:
 class Lease:
     """`lost` is set when another process has taken the run over."""
 
-    def __init__(self, root: Location, token: str) -> None:
+    def __init__(self, root: Location, token: str, wakes: bool) -> None:
+        """wakes: whether the main thread is then interrupted, see `_woken`."""
         self.lost = threading.Event()
-        self._file, self._root, self._token = root / LEASE, root, token
+        self._file, self._root, self._token, self._wakes = root / LEASE, root, token, wakes
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
 
@@ -77,8 +80,8 @@ class Lease:
             with suppress(StorageError, OSError):  # the work itself will tell; the next renewal may pass
                 if not self._renew():
                     self.lost.set()
-                    # wakes it from a wait, too
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                    if self._wakes:
+                        signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
                     return
 
     def _renew(self) -> bool:
@@ -98,21 +101,34 @@ def hold_lease(root: Location, say: Say | None = None) -> Iterator[Lease]:
 
     A lease that nobody renews any more is taken over: at once if its process was of this host and is dead,
     else when it was watched for a while, which `say` is told. ConfigError if another one is at work there.
-    LeaseLostError if another one took over from us, as soon as the main thread can be interrupted.
+    LeaseLostError if another one took over from us, as soon as the main thread can be interrupted; in another
+    thread, when the body ends.
     """
-    lease = Lease(root, _acquire(root, say or (lambda text: None)))
-    lease.begin()
+    in_main = threading.current_thread() is threading.main_thread()
+    lease = Lease(root, _acquire(root, say or (lambda text: None)), wakes=in_main)
     try:
-        try:
-            yield lease
-        finally:
-            lease.end()
+        with _woken() if in_main else nullcontext():
+            lease.begin()
+            try:
+                yield lease
+            finally:
+                lease.end()
     except BaseException as error:
         if lease.lost.is_set():
             raise _lost(root) from error
         raise
     if lease.lost.is_set():
         raise _lost(root)
+
+
+@contextmanager
+def _woken() -> Iterator[None]:
+    """Lets `_WAKE` interrupt the main thread, also while it waits, as Ctrl-C does."""
+    before = signal.signal(_WAKE, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(_WAKE, before)
 
 
 def _lost(root: Location) -> LeaseLostError:
