@@ -94,14 +94,15 @@ def test_any_number_of_workers_writes_the_same_bytes(made, workers):
 @pytest.mark.faults
 def test_killed_worker_is_replaced_and_the_bytes_are_the_same(made):
     root, command, _ = made
-    out = root / "worker-killed"
-    process = _start("compose", *command, "--out", out, "--workers=1", "--set=compose.samples_per_shard=2")
-    _wait(lambda: len(find_shards(out)) >= 2, process)
+    many = [*_uncounted(command), "--count=120", "--set=compose.samples_per_shard=2"]
+    out, undisturbed = root / "worker-killed", root / "undisturbed"
+    process = _start("compose", *many, "--out", out, "--workers=1")
+    _wait(lambda: _compose_workers(process.pid), process)
     (worker,) = _compose_workers(process.pid)
+    _wait(lambda: len(find_shards(out)) >= 2, process)
     os.kill(worker, signal.SIGKILL)
     assert process.wait(timeout=200) == 0
-    undisturbed = root / "shards-of-two"
-    _xpaste("compose", *command, "--out", undisturbed, "--set=compose.samples_per_shard=2")
+    _xpaste("compose", *many, "--out", undisturbed)
     assert _bytes(out) == _bytes(undisturbed)
 
 
