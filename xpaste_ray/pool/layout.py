@@ -2,7 +2,7 @@
 
     manifest.json      fingerprint, categories, counts, shards with checksums; written last
     index.arrow        a row an instance, in pool order: what planning needs, and where its pixels are
-    shard-00000.arrow  the instances, Arrow IPC, record batches of at most 64 MiB
+    shard-00000.arrow  the instances, Arrow IPC, record batches of at most 16 MiB
     rejects.parquet    what is not in the pool, and why (`records.REJECTS`)
 
 Nothing in them tells when, where or by how many workers the pool was made.
