@@ -23,9 +23,9 @@ GIVEN = "given"
 
 SCORE_NAMES = (
     "clip_logit", "clip_logit_image", "clip_logit_crop", "clip_logit_black", "real_similarity", "nsfw",
-    "aesthetic",
+    "aesthetic", "cam_distance", "class_score",
 )  # fmt: skip
-"""Every score that a proposal may have, see `config.ScoreSettings`."""
+"""Every score that a proposal may have: see `config.ScoreSettings`; the last two, `stages.classify`."""
 
 
 @dataclass(frozen=True, slots=True)
