@@ -8,7 +8,7 @@ from prompt_runs import stand_in_run
 
 from tests import standins
 from xpaste_ray.config import StageResources
-from xpaste_ray.pipelines.pool import run_units
+from xpaste_ray.pipelines.unit_work import run_units
 from xpaste_ray.pipelines.units import OpenPrompts
 
 BOUND_BYTES = 512 * 1024**2

@@ -14,8 +14,8 @@ from prompt_runs import UNIT_SIZE, stand_in_run
 
 from tests import standins
 from xpaste_ray.config import ResourceSettings, StageResources
-from xpaste_ray.pipelines.pool import run_units
 from xpaste_ray.pipelines.resources import MODEL_STAGES, Cost, Plan, plan_resources
+from xpaste_ray.pipelines.unit_work import run_units
 from xpaste_ray.pipelines.units import OpenPrompts
 from xpaste_ray.runs import RunDir
 

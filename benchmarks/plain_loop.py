@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from xpaste_ray.config import PoolSettings, load
-from xpaste_ray.pipelines.pool import run_units
 from xpaste_ray.pipelines.resources import MODEL_STAGES, cpus_booked
 from xpaste_ray.pipelines.stage_code import stage_code
 from xpaste_ray.pipelines.steps import Inputs, resolve_inputs
+from xpaste_ray.pipelines.unit_work import run_units
 from xpaste_ray.pipelines.units import OpenPrompts, write_units
 from xpaste_ray.runs import RunDir
 

@@ -17,7 +17,7 @@ from xpaste_ray.config import PoolSettings, load
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pipelines.build import BuildOptions, build_pool, plan_pool
 from xpaste_ray.pipelines.steps import resolve_inputs
-from xpaste_ray.pipelines.units import planned_units, unit_names, write_units
+from xpaste_ray.pipelines.units import names_of, planned, unit_names, write_units
 from xpaste_ray.runs import RunDir
 
 XPASTE = Path(sys.executable).with_name("xpaste")
@@ -128,7 +128,7 @@ def test_units_are_known_before_the_work_list_is_written(tmp_path, categories, p
     )
     inputs, run = resolve_inputs(settings), RunDir(tmp_path)
     write_units(run, inputs)
-    assert planned_units(inputs) == unit_names(run)
+    assert names_of(planned(inputs)) == unit_names(run)
 
 
 def test_command_takes_a_file_of_names(tmp_path):

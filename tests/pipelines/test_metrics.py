@@ -15,9 +15,9 @@ from tests.standins import STAGES, Score, code
 from xpaste_ray.config import PoolSettings, StageResources, load
 from xpaste_ray.pipelines.adapter import StageActor
 from xpaste_ray.pipelines.metrics import LOAD_SECONDS, ROWS, STAGE_SECONDS, RayRecorder, outcomes
-from xpaste_ray.pipelines.pool import run_units
 from xpaste_ray.pipelines.ray_profile import configure_data
 from xpaste_ray.pipelines.steps import resolve_inputs
+from xpaste_ray.pipelines.unit_work import run_units
 from xpaste_ray.pipelines.units import OpenPrompts, write_units
 from xpaste_ray.records import UNIT_IN_FLIGHT, Proposal, candidate_to_dict
 from xpaste_ray.runs import RunDir

@@ -12,9 +12,9 @@ from ray.data._internal.execution.operators.map_operator import MapOperator
 from tests.standins import code
 from xpaste_ray.config import PoolSettings, StageResources, load
 from xpaste_ray.errors import RunError
-from xpaste_ray.pipelines.pool import run_units
 from xpaste_ray.pipelines.ray_profile import configure_data, dataset_of, start_ray
 from xpaste_ray.pipelines.steps import resolve_inputs
+from xpaste_ray.pipelines.unit_work import run_units
 from xpaste_ray.pipelines.units import OpenPrompts, write_units
 from xpaste_ray.runs import RunDir
 

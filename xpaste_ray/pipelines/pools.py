@@ -4,14 +4,14 @@ A pool's folder is named after what it is made from, the selection and the score
 another. It keeps the rejects of its selection, so that going back to it is only pointing at it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
 from xpaste_ray.categories import Category
-from xpaste_ray.config import PoolSettings, ResourceSettings
+from xpaste_ray.config import CutoutSettings, PoolSettings, ResourceSettings
 from xpaste_ray.errors import RunError, SchemaError
 from xpaste_ray.fingerprints import fingerprint, hash_bytes, hash_stream
 from xpaste_ray.pipelines.job import Progress, start_ray
@@ -21,7 +21,15 @@ from xpaste_ray.pipelines.steps import Step
 from xpaste_ray.pool import SealedShard, ShardMap, ShardSealer, is_sealed, seal_pool, seal_serially
 from xpaste_ray.pool.layout import MANIFEST, REJECTS_FILE
 from xpaste_ray.records import REJECTS
-from xpaste_ray.runs import RunDir, made_by, open_parquet, read_json, write_json, write_parquet
+from xpaste_ray.runs import (
+    RunDir,
+    json_bytes,
+    made_by,
+    open_parquet,
+    read_json,
+    write_json,
+    write_parquet,
+)
 from xpaste_ray.selection import Selection, columns_of, select
 from xpaste_ray.storage import Location
 
@@ -48,19 +56,39 @@ def select_and_seal(
     resources: ResourceSettings,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Apply the selection rule, seal the kept proposals and point `pool.json` at the new pool. One that was
-    sealed already from the same scores is only pointed at.
+    """Apply the selection rule, seal the kept proposals and point `pool.json` at the new pool, see
+    `seal_selected`."""
+    return seal_selected(
+        run,
+        lambda: _selected(run, settings, progress),
+        settings.cutout,
+        categories,
+        step,
+        resources,
+        progress,
+    )
+
+
+def seal_selected(
+    run: RunDir,
+    selected: Callable[[], Selection],
+    cutout: CutoutSettings,
+    categories: Sequence[Category],
+    step: Step,
+    resources: ResourceSettings,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Seal what `selected` keeps and point `pool.json` at the new pool. One that was sealed already from the
+    same scores is only pointed at.
 
     Returns the counts, which balance: made = kept + rejected, for candidates and for proposals.
     """
     folder = pool_folder(run, step.fingerprint)
     rejects = _sealed_rejects(folder)
     if rejects is None:
-        selection = _selected(run, settings, progress)
+        selection = selected()
         shards = shard_map(run, resources, progress)
-        unusable = seal_pool(
-            selection.kept, run.unit_file, categories, settings.cutout, folder.name, folder, shards
-        )
+        unusable = seal_pool(selection.kept, run.unit_file, categories, cutout, folder.name, folder, shards)
         rejects = pa.concat_tables([selection.rejects, _unusable(unusable, folder)])
         write_parquet(folder / REJECTS_FILE, rejects, folder.name)
     write_parquet(run.rejects, rejects, step.fingerprint)
@@ -116,6 +144,11 @@ def pointer(run: RunDir, folder: Location) -> dict[str, str]:
         "current": folder.relative_to(run.root).as_posix(),
         "manifest_checksum": hash_bytes((folder / MANIFEST).read_bytes()),
     }
+
+
+def is_current(run: RunDir, folder: Location) -> bool:
+    """Whether that pool is sealed, and the run's current one."""
+    return is_sealed(folder) and run.pool_json.read_bytes() == json_bytes(pointer(run, folder))
 
 
 def shard_map(run: RunDir, resources: ResourceSettings, progress: Progress) -> ShardMap:

@@ -5,7 +5,7 @@ first stage has room for it, so that the driver's memory does not grow with the 
 """
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -38,24 +38,29 @@ class UnitName:
 
 
 def write_units(run: RunDir, inputs: Inputs) -> None:
+    """The work list of a pool, see `write_work_list`."""
+    write_work_list(run, lambda: planned(inputs), units_recipe(inputs))
+
+
+def write_work_list(run: RunDir, planned: Callable[[], Iterator[Unit]], recipe: str) -> None:
     """The work list, a row a unit, as `units.parquet`, unless it is there."""
-    recipe = units_recipe(inputs)
     if made_by(run.units) == recipe:
         return
-    units = _plan(inputs)
+    units = planned()
     with whole_parquet(run.units, UNITS, recipe) as writer:
         while rows := [unit_to_row(unit) for unit in islice(units, _UNITS_PER_ROW_GROUP)]:
             writer.write_table(pa.Table.from_pylist(rows, schema=UNITS))
 
 
-def _plan(inputs: Inputs) -> Iterator[Unit]:
+def planned(inputs: Inputs) -> Iterator[Unit]:
+    """The work list of a pool."""
     settings = inputs.settings
     return plan_units(inputs.categories, inputs.sources, settings.sources, settings.prompts.per_category)
 
 
-def planned_units(inputs: Inputs) -> list[UnitName]:
-    """The names that `write_units` gives, without it."""
-    return [UnitName(unit.id, unit.source) for unit in _plan(inputs)]
+def names_of(units: Iterable[Unit]) -> list[UnitName]:
+    """As `unit_names` gives them."""
+    return [UnitName(unit.id, unit.source) for unit in units]
 
 
 def unit_names(run: RunDir) -> list[UnitName]:
