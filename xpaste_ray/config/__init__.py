@@ -4,6 +4,14 @@ Every section is the recipe of one step, so what a step's fingerprint covers can
 Only `resources` is in no recipe: where and how wide a run goes never changes a byte of it.
 """
 
+from xpaste_ray.config.classifier import (
+    AnyClassifier,
+    CamSettings,
+    ClipClassifier,
+    FeatureSettings,
+    ResNetClassifier,
+    TrainedClassifier,
+)
 from xpaste_ray.config.compose import (
     Blend,
     CanvasSettings,
@@ -18,6 +26,9 @@ from xpaste_ray.config.compose import (
     SizeSettings,
     Subsampling,
 )
+from xpaste_ray.config.em import EmSettings
+from xpaste_ray.config.foregrounds import Foregrounds, ForegroundSettings
+from xpaste_ray.config.images import ImagesSettings
 from xpaste_ray.config.presets import (
     PRESETS_DIR,
     change,
@@ -44,7 +55,7 @@ from xpaste_ray.config.segment import (
     SegmentSettings,
 )
 from xpaste_ray.config.select import CutoutSettings, SelectSettings
-from xpaste_ray.config.settings import DatasetSettings, PoolSettings, Settings
+from xpaste_ray.config.settings import DatasetSettings, EmPasteSettings, PoolSettings, Settings
 from xpaste_ray.config.sources import (
     AnnotatedSource,
     AnySource,
@@ -63,13 +74,16 @@ from xpaste_ray.config.sources import (
 __all__ = [
     "PRESETS_DIR",
     "AnnotatedSource",
+    "AnyClassifier",
     "AnyMethod",
     "AnySource",
     "Blend",
+    "CamSettings",
     "CandidatesSource",
     "CanvasSettings",
     "CategoryRuleSettings",
     "CategorySettings",
+    "ClipClassifier",
     "ClipSegMethod",
     "ColourSettings",
     "ComposeSettings",
@@ -77,13 +91,19 @@ __all__ = [
     "CutoutsSource",
     "DatasetSettings",
     "DiffusionSource",
+    "EmPasteSettings",
+    "EmSettings",
     "EngineName",
+    "FeatureSettings",
     "FetchedSource",
     "FolderSource",
+    "ForegroundSettings",
+    "Foregrounds",
     "FormatName",
     "FullMethod",
     "GrabCutMethod",
     "ImageFormat",
+    "ImagesSettings",
     "Licence",
     "Mask2FormerMethod",
     "MaskRcnnMethod",
@@ -93,6 +113,7 @@ __all__ = [
     "PoolSettings",
     "PromptSettings",
     "RealSettings",
+    "ResNetClassifier",
     "ResourceSettings",
     "SaliencyMethod",
     "SamMethod",
@@ -104,6 +125,7 @@ __all__ = [
     "SizeSettings",
     "StageResources",
     "Subsampling",
+    "TrainedClassifier",
     "WebDatasetSource",
     "WebSource",
     "WorkerResources",
