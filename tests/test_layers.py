@@ -57,6 +57,7 @@ PURE = [
     "sources.diffusion",
     "sources.engines",
     "sources.folder",
+    "sources.labelled",
     "sources.voc",
     "sources.webdataset",
     "sources.work_list",
