@@ -106,8 +106,7 @@ class _Draw:
     def __init__(self, counts: csr_array, targets: np.ndarray) -> None:
         starts, columns, numbers = counts.indptr.tolist(), counts.indices.tolist(), counts.data.tolist()
         self._shown = [
-            list(zip(columns[start:end], numbers[start:end], strict=True))
-            for start, end in pairwise(starts)
+            list(zip(columns[start:end], numbers[start:end], strict=True)) for start, end in pairwise(starts)
         ]
         self._targets: list[int] = targets.tolist()
         self._masks = [0] * len(self._targets)

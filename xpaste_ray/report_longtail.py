@@ -34,6 +34,7 @@ def print_long_tail(tail: "LongTail", names: Sequence[str]) -> None:
         f"{int(tail.achieved.max()):,} to {int(tail.achieved.min()):,} a class; "
         f"{tail.misfit:.1%} of the masks are too many or too few",
         highlight=False,
+        soft_wrap=True,
     )
 
 
