@@ -72,7 +72,7 @@ def test_names_that_differ_in_case_and_underscores_are_one_category(tmp_path):
     write_files(tmp_path, {"hot_dog/a.jpg": b"1", "Hot Dog/b.jpg": b"1"})
     images = _open(tmp_path)
     assert images.categories == (Category(1, "Hot Dog"),)
-    assert [ids for ids in images.label_ids] == [(1,), (1,)]
+    assert images.label_ids == [(1,), (1,)]
 
 
 def test_vocabulary_gives_ids_by_name_or_by_id(tmp_path):
@@ -113,8 +113,9 @@ def _xml(*names):
 
 
 def test_voc_labels_are_the_names_of_its_xml(root):
-    write_files(root, {"JPEGImages/1.jpg": b"1", "JPEGImages/2.jpg": b"1",
-                       "Annotations/1.xml": _xml("sofa", " cat", "sofa"), "Annotations/2.xml": _xml("dog")})  # fmt: skip
+    xml = {"1": _xml("sofa", " cat", "sofa"), "2": _xml("dog")}
+    write_files(root, {f"JPEGImages/{stem}.jpg": b"1" for stem in xml})
+    write_files(root, {f"Annotations/{stem}.xml": data for stem, data in xml.items()})
     images = _open(root)
     assert _rows(images) == {"1.jpg": ["cat", "sofa"], "2.jpg": ["dog"]}
     assert images.categories == (Category(1, "cat"), Category(2, "dog"), Category(3, "sofa"))
