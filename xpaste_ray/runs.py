@@ -8,6 +8,8 @@ candidates/<round>/unit-*.parquet   images, masks and scores; present means done
 scores/part-00000.parquet     score columns of all candidates
 rejects.parquet               everything that did not become an instance, and why
 pools/<fingerprint>/          sealed pools;  pool.json points at the current one
+classifier/                   a classifier that was trained on the run's images
+annotations.json              masks that were found in labelled images, over the originals
 dataset/                      the composed images and their annotations
 """
 
@@ -78,6 +80,14 @@ class RunDir:
     @property
     def pool_json(self) -> Location:
         return self.root / "pool.json"
+
+    @property
+    def classifier(self) -> Location:
+        return self.root / "classifier"
+
+    @property
+    def annotations(self) -> Location:
+        return self.root / "annotations.json"
 
     @property
     def dataset(self) -> Path:

@@ -9,7 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from xpaste_ray.config import AnySource, DiffusionSource, PoolSettings, ResourceSettings, StageResources
+from xpaste_ray.config import (
+    AnySource,
+    DiffusionSource,
+    Foregrounds,
+    PoolSettings,
+    ResNetClassifier,
+    ResourceSettings,
+    StageResources,
+    TrainedClassifier,
+)
 from xpaste_ray.config.segment import (
     AnyMethod,
     ClipSegMethod,
@@ -40,6 +49,8 @@ _FULL_S = 0.001
 _SAM_TFLOP, _SAM_PROMPT_TFLOP = 0.972, 0.0036  # ViT-B: the encoder, and one prompt in the decoder
 _CLIPSEG_TFLOP, _MATTING_S = 0.1, 3.0  # ViT-B/16 at 352 px; the closed form at 512 px, always on a core
 _MASK_RCNN_TFLOP, _MASK2FORMER_TFLOP = 0.27, 0.6  # ResNet-50 with FPN; Swin-S
+_RESNET_TFLOP = {"resnet18": 0.0036, "resnet34": 0.0073, "resnet50": 0.0082, "resnet101": 0.0157}  # at 224 px
+_SEGMENTS, _SEGMENT_PICTURE_S = 50, 0.0005  # of an image; to cut one out, always on a core
 _SALIENCY_TFLOP = 0.075  # U2-Net at 320 px, always on a core
 
 
@@ -108,6 +119,22 @@ def stage_costs(settings: PoolSettings, source: AnySource | None) -> dict[str, C
         "source": _source_cost(source),
         "segment": _segment_cost(settings.segment.methods.values(), embedded),
         "score": Cost(_EMBEDDED_CLIP_S) if score == "embedded:clip" else _model_cost(_CLIP_TFLOP),
+    }
+
+
+def foreground_costs(settings: Foregrounds) -> dict[str, Cost]:
+    """What a pair of an image and a category costs in each model stage: its segments are looked at one by
+    one."""
+    classifier = settings.classifier
+    tflop = _CLIP_TFLOP
+    if isinstance(classifier, ResNetClassifier):
+        tflop = _RESNET_TFLOP[classifier.arch] * (classifier.side_px / 224) ** 2
+    elif isinstance(classifier, TrainedClassifier):
+        tflop = _RESNET_TFLOP["resnet50"]
+    return {
+        "source": Cost(_READ_S),
+        "segment": _segment_cost(settings.segment.methods.values(), embedded=False),
+        "score": _model_cost(_SEGMENTS * tflop, _SEGMENTS * _SEGMENT_PICTURE_S),
     }
 
 

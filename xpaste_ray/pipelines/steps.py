@@ -80,25 +80,27 @@ def resolve_inputs(
         open_sources(settings, categories, run, progress, may_search),
         scoring,
         model_name(settings.score.model, score),
-        _segment_models(settings.segment),
+        segment_models(settings.segment, "segment"),
         _score_files(scoring, categories, dim),
         dim,
     )
 
 
-def _segment_models(settings: SegmentSettings) -> dict[str, str]:
-    """Which files each method computes with. ConfigError if they are not there."""
+def segment_models(settings: SegmentSettings, option: str) -> dict[str, str]:
+    """Which files each method computes with, by its name. option: where the settings stand. ConfigError if
+    they are not there."""
     told = {
-        name: network_name(one, f"segment.methods.{name}.model") for name, one in settings.methods.items()
+        name: network_name(one, f"{option}.methods.{name}.model") for name, one in settings.methods.items()
     }
     return {name: network for name, network in told.items() if network}
 
 
-def _segment_recipe(inputs: Inputs) -> dict[str, Any]:
-    """Methods by name, in the order in which they run."""
-    dumped = inputs.settings.segment.model_dump(mode="json")["methods"]
-    named = {name: {"model": model} for name, model in inputs.segment_models.items()}
-    return {"methods": {name: {**dumped[name], **named.get(name, {})} for name in sorted(dumped)}}
+def segment_recipe(settings: SegmentSettings, networks: Mapping[str, str]) -> dict[str, Any]:
+    """Methods by name, in the order in which they run. networks: see `segment_models`."""
+    dumped = {name: told for name, told in settings.model_dump(mode="json").items() if told is not None}
+    named = {name: {"model": network} for name, network in networks.items()}
+    methods = {name: {**dumped["methods"][name], **named.get(name, {})} for name in sorted(dumped["methods"])}
+    return {"algorithm": _ALGORITHMS["segment"], "segment": {**dumped, "methods": methods}}
 
 
 def _settled(settings: ScoreSettings) -> ScoreSettings:
@@ -180,7 +182,7 @@ def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[st
             "sources": _source_recipes(inputs),
             "categories": {"names": _category_lines(inputs)},
         },
-        "segment": {"algorithm": _ALGORITHMS["segment"], "segment": _segment_recipe(inputs)},
+        "segment": segment_recipe(settings.segment, inputs.segment_models),
         "score": {
             "algorithm": _ALGORITHMS["score"],
             "score": {
@@ -193,6 +195,11 @@ def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[st
     }
     if compose:
         recipes["compose"] = compose
+    return chain(recipes)
+
+
+def chain(recipes: Mapping[str, dict[str, Any]]) -> dict[str, Step]:
+    """Steps in order, each with the fingerprint of all before it in its own."""
     steps: dict[str, Step] = {}
     parent = ""
     for name, recipe in recipes.items():

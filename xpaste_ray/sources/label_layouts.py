@@ -32,6 +32,12 @@ from xpaste_ray.sources.index_file import SUFFIXES, is_index_file, read_index
 from xpaste_ray.sources.voc import names_in_xml
 from xpaste_ray.storage import SCHEMES, Location, locate
 
+_SHIPPED = {
+    "embedded:labelled": Path(__file__).resolve().parent.parent
+    / "embedded"
+    / "labelled_photos"
+    / "labels.csv"
+}
 SEPARATOR = ";"  # between the categories of a list's row
 _FILES_AT_ONCE = 16  # reading them is mostly waiting
 _NAMES_ASKED_FOR = 5  # in an object store: a request each, and for each place where they may be
@@ -60,7 +66,7 @@ class Listed:
 
 def read_labels(settings: ImagesSettings, option: str) -> Listed:
     """What the settings name. option: where they stand, for ConfigError, which says what else to give."""
-    place = locate(settings.path)
+    place = locate(_SHIPPED.get(settings.path, settings.path))
     layout = _detect(place, option) if settings.labels == "auto" else settings.labels
     return _LAYOUTS[layout](settings, place, option)
 
