@@ -43,7 +43,7 @@ def reduced(features: Features, dims: int | None, chunk_rows: int) -> Iterator[F
     The components are those of at most 20,000 segments, evenly spaced; fewer than `dims` if those have fewer
     directions. StorageError if the disk is full.
     """
-    if dims is None or features[:1].shape[1] <= dims:
+    if dims is None or features[:0].shape[1] <= dims:
         yield features
         return
     mean, axes = principal_axes(_samples(features, chunk_rows), dims)

@@ -66,11 +66,14 @@ def refine(
         raise ValueError(f"chunk_rows must be a multiple of {BLOCK}, got {chunk_rows}")
     choices, log = [np.asarray(initial, np.int64)], []
     distances, reach = np.full(len(features), np.inf, np.float32), 0.0
+    alone = Refined(np.stack(choices), (), distances, reach, "too_few_images")
+    first = np.sort(initial[initial >= 0])
+    if len(first) < 2:
+        return alone
     with _one_thread(), _few_dimensions(features, settings, chunk_rows) as narrow:
-        chosen = choices[0]
-        samples = _sound(gather(narrow, np.sort(chosen[chosen >= 0]), chunk_rows))
+        samples = _sound(gather(narrow, first, chunk_rows))
         if len(samples) < 2:
-            return Refined(np.stack(choices), (), distances, reach, "too_few_images")
+            return alone
         for _ in range(settings.iterations):
             likeness, reach = learn(samples, settings)
             nearest = _Nearest(narrow[:0], image_of, len(initial))
