@@ -17,7 +17,7 @@ from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.models.clip_config import embedding_dim
 from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder, model_name
 from xpaste_ray.models.heads import head_folders, open_heads
-from xpaste_ray.models.networks import network_name
+from xpaste_ray.models.networks import named_by, network_name
 from xpaste_ray.models.real_crops import open_real_crops, settled
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.opening import chosen_categories, open_sources
@@ -90,17 +90,23 @@ def segment_models(settings: SegmentSettings, option: str) -> dict[str, str]:
     """Which files each method computes with, by its name. option: where the settings stand. ConfigError if
     they are not there."""
     told = {
-        name: network_name(one, f"{option}.methods.{name}.model") for name, one in settings.methods.items()
+        name: network_name(one, f"{option}.methods.{name}.{named_by(one)}")
+        for name, one in settings.methods.items()
     }
     return {name: network for name, network in told.items() if network}
 
 
 def segment_recipe(settings: SegmentSettings, networks: Mapping[str, str]) -> dict[str, Any]:
-    """Methods by name, in the order in which they run. networks: see `segment_models`."""
-    dumped = {name: told for name, told in settings.model_dump(mode="json").items() if told is not None}
-    named = {name: {"model": network} for name, network in networks.items()}
-    methods = {name: {**dumped["methods"][name], **named.get(name, {})} for name in sorted(dumped["methods"])}
-    return {"algorithm": _ALGORITHMS["segment"], "segment": {**dumped, "methods": methods}}
+    """Methods by name, in the order in which they run; limits where there are any. networks: see
+    `segment_models`."""
+    dumped = settings.model_dump(mode="json")["methods"]
+    named = {name: {named_by(settings.methods[name]): told} for name, told in networks.items()}
+    limits = settings.limits.model_dump(mode="json", exclude_none=True)
+    recipe = {
+        "methods": {name: {**dumped[name], **named.get(name, {})} for name in sorted(dumped)},
+        **({"limits": limits} if limits else {}),
+    }
+    return {"algorithm": _ALGORITHMS["segment"], "segment": recipe}
 
 
 def _settled(settings: ScoreSettings) -> ScoreSettings:
