@@ -22,7 +22,7 @@ _ALGORITHM = 1  # raised when the same settings give other images
 _KEY_DIGITS = 16
 
 _LEFT_OUT = {  # what is counted, and why it is of no use
-    "no_label": ("image", "without a label"),
+    "no_label": ("image", "without a known label"),
     "missing_image": ("image", "with labels, but not there"),
     "unreadable_xml": ("image", "whose XML cannot be read"),
     "bad_path": ("image", "whose place nothing can be read from"),
@@ -51,7 +51,7 @@ class LabelledImages:
             "max_side_px": settings.max_side_px,
         }
         labels = {label for labels in listed.labels.values() for label in labels}
-        self.vocabulary = tuple(vocabulary) or listed.own or _numbered(labels)
+        self.vocabulary = tuple(vocabulary) or (_numbered(labels) if listed.own is None else listed.own)
         ids = _ids_of(labels, listed.own, self.vocabulary, by_name=bool(vocabulary))
         self.uris: list[str] = []
         self.label_ids: list[tuple[int, ...]] = []
