@@ -6,9 +6,10 @@ same need not be made again, what differs can be named.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xpaste_ray.backgrounds import Backgrounds, resolve_source
+from xpaste_ray.backgrounds import AnyBackgrounds, resolve_source, with_contexts
 from xpaste_ray.categories import Category
 from xpaste_ray.compose.size_table import size_table_id
 from xpaste_ray.config import ComposeSettings, DatasetSettings, PoolSettings, ScoreSettings, SegmentSettings
@@ -130,15 +131,14 @@ def _score_files(settings: ScoreSettings, categories: Sequence[Category], dim: i
     return told
 
 
-def open_backgrounds(settings: DatasetSettings) -> Backgrounds:
-    """The backgrounds that the settings name, indexed if they are not yet. Raises ConfigError."""
+def open_backgrounds(settings: DatasetSettings) -> AnyBackgrounds:
+    """The backgrounds that the settings name, their contexts among them, indexed if they are not yet. Raises
+    ConfigError."""
     compose, resources = settings.compose, settings.resources
-    backgrounds = index_backgrounds(
-        resolve_source(compose.backgrounds, compose.background_images, compose.background_column),
-        workers=resources.compose.actors,
-        ray_cpus=cpus_booked(resources),
-    )
-    return backgrounds.without_categories(compose.exclude_categories)
+    indexed = partial(index_backgrounds, workers=resources.compose.actors, ray_cpus=cpus_booked(resources))
+    source = resolve_source(compose.backgrounds, compose.background_images, compose.background_column)
+    originals = indexed(source).without_categories(compose.exclude_categories)
+    return with_contexts(originals, compose.contexts, indexed)
 
 
 def units_recipe(inputs: Inputs) -> str:
@@ -235,11 +235,12 @@ def _step(recipe: dict[str, Any], parent: str) -> Step:
     return Step(recipe, fingerprint({"parent": parent, **recipe}))
 
 
-def compose_recipe(settings: ComposeSettings, backgrounds: Backgrounds, seed: int) -> dict[str, Any]:
+def compose_recipe(settings: ComposeSettings, backgrounds: AnyBackgrounds, seed: int) -> dict[str, Any]:
     """Everything but the pool that can change a byte of a composed dataset. Files are known by what is in
     them, not by where they lie."""
-    named_otherwise = {"exclude_categories", "background_images", "background_column"}  # by the fingerprint
-    dumped = settings.model_dump(mode="json", exclude=named_otherwise)
+    named_otherwise = {"exclude_categories", "background_images", "background_column", "contexts"}
+    unused = set() if backgrounds.context_count else {"mix", "mix_by"}
+    dumped = settings.model_dump(mode="json", exclude=named_otherwise | unused)  # the fingerprint names those
     dumped["backgrounds"] = backgrounds.fingerprint
     dumped["size"]["table"] = size_table_id(settings.size.table)
     return {"algorithm": _ALGORITHMS["compose"], "compose": dumped, "seed": seed}
