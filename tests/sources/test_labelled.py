@@ -53,8 +53,8 @@ def test_what_a_folder_has_beside_is_counted(tmp_path):
     images = _open(tmp_path)
     assert images.uris == ["cat/a.jpg"] and images.rejected == {"no_label": 1}
     assert images.notes == [
-        "1 file left out: not .jpg, .jpeg, .png, .webp",
         "1 image with 1 label of 1 category",
+        "1 file left out: not .jpg, .jpeg, .png, .webp",
         "1 image left out: without a known label",
     ]
 
@@ -198,7 +198,7 @@ def test_coco_s_own_layout_is_found(tmp_path):
 
 def test_licence_and_page_of_coco_come_along(tmp_path):
     images = [{"id": 1, "file_name": "a.jpg", "license": 2, "flickr_url": "https://f.example/1"},
-              {"id": 2, "file_name": "b.jpg"}]  # fmt: skip
+              {"id": 2, "file_name": "b.jpg", "license": ["odd"], "flickr_url": 3}]  # fmt: skip
     licenses = [{"id": 2, "name": "CC BY", "url": "https://cc.example/by"}]
     write_files(tmp_path, {"annotations.json": _coco([(1, 7), (2, 7)], images=images, licenses=licenses),
                            "images/a.jpg": b"1", "images/b.jpg": b"1"})  # fmt: skip

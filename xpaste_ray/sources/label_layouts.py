@@ -252,7 +252,7 @@ class _Content:
                 self._add_category(entry_at(text, start, end))
             elif key == "licenses":
                 entry = entry_at(text, start, end)
-                self._licences[entry["id"]] = _text(entry.get("url")) or _text(entry.get("name"))
+                self._licences[entry.get("id")] = _text(entry.get("url")) or _text(entry.get("name"))
 
     def _add_image(self, entry: dict[str, Any]) -> None:
         number, name = _whole(entry["id"]), name_of_image(entry)
@@ -261,7 +261,9 @@ class _Content:
         if name is None:
             raise ValueError(f"image {number} has no file_name and no coco_url")
         self.names[number] = utf8(name)
-        self._origins[number] = entry.get("license"), _text(entry.get("flickr_url"))
+        licence = entry.get("license")
+        licence = licence if isinstance(licence, int | str) else None
+        self._origins[number] = licence, _text(entry.get("flickr_url"))
 
     def _add_category(self, entry: dict[str, Any]) -> None:
         name, number = _text(entry["name"]), _whole(entry["id"])
@@ -296,14 +298,15 @@ def _root_of(
     file: Location, images: Location | None, names: Iterable[str], option: str
 ) -> tuple[Location, bool]:
     """Folder of a dataset's images, and whether they lie there without their folders."""
-    possible = (name for name in names if len(name) <= _LONGEST_NAME)  # a disk refuses to look for others
-    first = possible if file.is_local else sorted(possible)[:_NAMES_ASKED_FOR]
     if images is not None:
         roots = [images]
     elif file.is_local:
         roots = [locate(root) for root in image_roots(file.path)]
     else:
         roots = usual_roots(file.parent, file.parent.parent, Path(file.name).stem)
+    first = [name for name in names if len(name) <= _LONGEST_NAME]  # a disk refuses to look for others
+    if not all(root.is_local for root in roots):
+        first = sorted(first)[:_NAMES_ASKED_FOR]
     found = find_images(roots, first)
     if found is None:
         text = not_found_in(roots, file).replace("--images DIR", f"{option}.images")
