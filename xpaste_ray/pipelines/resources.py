@@ -13,12 +13,15 @@ from xpaste_ray.config import AnySource, DiffusionSource, PoolSettings, Resource
 from xpaste_ray.config.segment import (
     AnyMethod,
     ClipSegMethod,
+    FelzenszwalbMethod,
     FullMethod,
     GrabCutMethod,
     Mask2FormerMethod,
     MaskRcnnMethod,
+    MasksMethod,
     SaliencyMethod,
     SamMethod,
+    SlicMethod,
 )
 from xpaste_ray.errors import ConfigError
 
@@ -37,6 +40,8 @@ _EMBEDDED_STEP_S, _EMBEDDED_CLIP_S = 0.011, 0.012
 _READ_S = 0.03  # decode a photograph, and reduce it
 _GRABCUT_S = {True: 0.011, False: 0.7}  # at the embedded model's 64 px, and at 512
 _FULL_S = 0.001
+_SLIC_S, _FELZENSZWALB_S = 0.08, 0.12  # at 256 px, a scale, with the masks at 640 x 480
+_MASK_FILE_S = 0.05  # read, and a hundred masks scaled
 _SAM_TFLOP, _SAM_PROMPT_TFLOP = 0.972, 0.0036  # ViT-B: the encoder, and one prompt in the decoder
 _CLIPSEG_TFLOP, _MATTING_S = 0.1, 3.0  # ViT-B/16 at 352 px; the closed form at 512 px, always on a core
 _MASK_RCNN_TFLOP, _MASK2FORMER_TFLOP = 0.27, 0.6  # ResNet-50 with FPN; Swin-S
@@ -147,6 +152,12 @@ def _method_cost(method: AnyMethod, embedded: bool) -> Cost:
             return _model_cost(_MASK_RCNN_TFLOP)
         case Mask2FormerMethod():
             return _model_cost(_MASK2FORMER_TFLOP)
+        case SlicMethod():
+            return Cost(len(method.segments) * _SLIC_S * (method.side_px / 256) ** 2)
+        case FelzenszwalbMethod():
+            return Cost(len(method.scales) * _FELZENSZWALB_S * (method.side_px / 256) ** 2)
+        case MasksMethod():
+            return Cost(_MASK_FILE_S)
 
 
 def _model_cost(tflop: float, core_s: float = 0.0) -> Cost:

@@ -17,7 +17,7 @@ from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.models.clip_config import embedding_dim
 from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder, model_name
 from xpaste_ray.models.heads import head_folders, open_heads
-from xpaste_ray.models.networks import network_name
+from xpaste_ray.models.networks import named_by, network_name
 from xpaste_ray.models.real_crops import open_real_crops, settled
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.opening import chosen_categories, open_sources
@@ -89,16 +89,22 @@ def resolve_inputs(
 def _segment_models(settings: SegmentSettings) -> dict[str, str]:
     """Which files each method computes with. ConfigError if they are not there."""
     told = {
-        name: network_name(one, f"segment.methods.{name}.model") for name, one in settings.methods.items()
+        name: network_name(one, f"segment.methods.{name}.{named_by(one)}")
+        for name, one in settings.methods.items()
     }
     return {name: network for name, network in told.items() if network}
 
 
 def _segment_recipe(inputs: Inputs) -> dict[str, Any]:
-    """Methods by name, in the order in which they run."""
-    dumped = inputs.settings.segment.model_dump(mode="json")["methods"]
-    named = {name: {"model": model} for name, model in inputs.segment_models.items()}
-    return {"methods": {name: {**dumped[name], **named.get(name, {})} for name in sorted(dumped)}}
+    """Methods by name, in the order in which they run; limits where there are any."""
+    settings = inputs.settings.segment
+    dumped = settings.model_dump(mode="json")["methods"]
+    named = {name: {named_by(settings.methods[name]): told} for name, told in inputs.segment_models.items()}
+    limits = settings.limits.model_dump(mode="json", exclude_none=True)
+    return {
+        "methods": {name: {**dumped[name], **named.get(name, {})} for name in sorted(dumped)},
+        **({"limits": limits} if limits else {}),
+    }
 
 
 def _settled(settings: ScoreSettings) -> ScoreSettings:
