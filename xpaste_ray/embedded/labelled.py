@@ -1,16 +1,18 @@
-"""Rendered photographs whose categories are known: what masks from image-level labels are shown and measured on.
+"""Images of which only the categories are told, with the true masks kept aside: material for masks from
+image-level labels (EM-Paste), and the small set of them that is shipped.
 
-An image has one or two labelled categories, an object or two of each, and objects that nobody labels: a
-category's *companion*, which stands beside it in most of its images, and some that may stand anywhere. Where a
-classifier looks is therefore often the companion; what all objects of a category have in common is not.
+python -m xpaste_ray.embedded.labelled OUT    # makes the shipped set again
 
-`python -m xpaste_ray.embedded.labelled OUT` renders the images that the package ships.
+An image has objects of one or two labelled categories on a crop of a photograph, and objects without a label.
+Many labelled objects have a companion beside them, always the same one for a category: a classifier that
+learns of the labels alone takes the companion for a sign of the category, and its activation is between the
+two or on the wrong one.
 """
 
 import csv
-import io
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,199 +22,302 @@ import numpy as np
 from xpaste_ray.categories import display_name
 from xpaste_ray.embedded.scenes import load_object, load_photos
 from xpaste_ray.rng import rng_for
-from xpaste_ray.yaml12 import dump_yaml
 
-_SUPERSAMPLING = 2
-_SPOTS_TRIED = 12
-
-_OBJECT_SCALE = (0.26, 0.48)  # longer side / image side
-_COMPANION_SCALE = (0.24, 0.42)
-_TWO_LABELS, _TWO_OBJECTS, _COMPANION, _ANYTHING = 0.35, 0.15, 0.7, 0.35  # how often
-_MAX_ROTATION_DEG = 35.0
-_MAX_LIGHT = 0.25
-_MAX_SHEAR = 0.15
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A labelled category, and the unlabelled one that keeps it company. Names are LVIS's."""
-
-    name: str
-    companion: str
-
-
-SHIPPED_KINDS = (
-    Kind("banana", "basketball"),
-    Kind("butterfly", "sunflower"),
-    Kind("frog", "mushroom"),
-    Kind("hamburger", "doughnut"),
-    Kind("lion", "tractor_(farm_equipment)"),
-    Kind("parrot", "pineapple"),
-    Kind("penguin", "bucket"),
-    Kind("teapot", "cupcake"),
-    Kind("turtle", "watermelon"),
-    Kind("umbrella", "stop_sign"),
-)
-SHIPPED_COUNT = 240
-SHIPPED_SIDE_PX = 160
-_SHIPPED_SEED = 0
+_SUPERSAMPLING = 2  # as in `scenes`: soft, exact edges
+_ATTEMPTS = 24
 _JPEG_QUALITY = 90
+
+SHIPPED_SEED, SHIPPED_COUNT = 0, 240
+_IMAGES, _LABELS, _CAPTIONS, _DISTRACTORS, _NOTICE_FILE = (
+    "images", "labels.csv", "captions.csv", "distractors.yaml", "NOTICE"
+)  # fmt: skip
+
+_DISTRACTOR_FILE = """\
+# What may stand for the labelled categories in captions: words that embedded:diffusion can draw, none of
+# which is a labelled category.
+words:
+  animal: [beetle, butterfly, koala, lion, parrot]
+  food: [carrot, cupcake, doughnut, eggplant, mushroom, pear, pineapple, taco, watermelon]
+  thing: [bucket, boxing glove, sunflower, violin]
+  vehicle: [tractor]
+categories:
+  frog: animal
+  penguin: animal
+  turtle: animal
+  banana: food
+  broccoli: food
+  strawberry: food
+  basketball: thing
+  teapot: thing
+  umbrella: thing
+  bus_(vehicle): vehicle
+"""
+
+_NOTICE = """\
+The images in this folder were made by xpaste_ray/embedded/labelled.py. They show objects on parts of
+photographs, resized, turned and relit; both are shipped beside this folder, with their licences in full:
+
+  ../objects/NOTICE   Microsoft Fluent Emoji (3D style), Copyright (c) Microsoft Corporation   MIT
+  ../photos/NOTICE    photographs from the Debian package lomiri-wallpapers-16.04:
+                      Aitzol Berasategi, Jakkub Mede, freespace   CC-BY-4.0
+                      Clements Engelhardt                         CC0-1.0
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledStyle:
+    """What is drawn, and how.
+
+    companions: labelled category -> the object without a label that stands beside it. others: what else is
+    there without one. side_px: of either side of an image. object_scale: an object's longer side / the
+    image's shorter one. two_labels, twice, with_companion: how often an image has a second labelled category,
+    a labelled category a second object, and a labelled object its companion. max_others: further objects
+    without a label, at most. min_visible: of a labelled object, and of any other.
+    """
+
+    companions: Mapping[str, str]
+    others: tuple[str, ...]
+    side_px: tuple[int, int] = (160, 192)
+    object_scale: tuple[float, float] = (0.26, 0.5)
+    two_labels: float = 0.4
+    twice: float = 0.2
+    with_companion: float = 0.7
+    max_others: int = 2
+    min_visible: tuple[float, float] = (0.75, 0.5)
+    max_rotation_deg: float = 35
+    max_tilt: float = 0.07  # how far a corner moves, as a part of the object's side
+    max_light: float = 0.25
+    max_noise: float = 3.0  # standard deviation, of 255
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return tuple(self.companions)
+
+
+SHIPPED_STYLE = LabelledStyle(
+    companions={
+        "frog": "bucket", "penguin": "snowman", "turtle": "crab_(animal)", "banana": "monkey",
+        "broccoli": "carrot", "strawberry": "cupcake", "teapot": "cookie", "umbrella": "duck",
+        "basketball": "dog", "bus_(vehicle)": "stop_sign",
+    },
+    others=("balloon", "car_(automobile)", "chair", "cow", "guitar", "lemon", "owl", "pizza", "telephone",
+            "tomato"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SceneObject:
-    """What is to be seen. mask: (S, S) bool, the visible part."""
+class ShownObject:
+    """mask: (H, W) bool, what is seen of it."""
 
-    name: str
+    category: str
     labelled: bool
     mask: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledScene:
-    """image: (S, S, 3) uint8 RGB. objects: bottom to top."""
+    """image: (H, W, 3) uint8 RGB. labels: sorted. objects: in the order they were put there."""
 
     image: np.ndarray
-    objects: tuple[SceneObject, ...]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labelled categories, in the order of their names."""
-        return tuple(sorted({one.name for one in self.objects if one.labelled}))
+    labels: tuple[str, ...]
+    objects: tuple[ShownObject, ...]
 
 
-def labelled_scene(seed: int, index: int, kinds: Sequence[Kind], side_px: int) -> LabelledScene:
-    """Image `index` of the set of `seed`: its first category is that of kinds[index % len(kinds)]."""
-    rng = rng_for(seed, "labelled-scene", index)
-    wanted = _wanted(rng, index, kinds)
-    canvas_px = side_px * _SUPERSAMPLING
-    layers = _placed(rng, wanted, canvas_px)
-    pixels = _photo(rng, canvas_px)
-    tops = [np.zeros((canvas_px, canvas_px), np.float32) for _ in layers]
-    for place, layer in enumerate(layers):
-        alpha = layer[..., 3]
-        pixels = pixels * (1 - alpha[..., None]) + layer[..., :3]
-        for below in tops[:place]:
-            below *= 1 - alpha
-        tops[place] = alpha.copy()
-    size = (side_px, side_px)
-    image = np.rint(np.clip(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), 0, 1) * 255)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """An object before it is painted.
+
+    rgba: (h, w, 4) float32, premultiplied, on the whole supersampled canvas. depth: what has more of it
+    covers what has less."""
+
+    category: str
+    labelled: bool
+    depth: float
+    rgba: np.ndarray
+    covers: np.ndarray  # (h, w) bool
+
+
+def labelled_scene(seed: int, index: int, style: LabelledStyle) -> LabelledScene:
+    """Image `index`: it shows category `index` of the style's at least, counted round and round."""
+    rng = rng_for(seed, "labelled scene", index)
+    height, width = (int(side) for side in rng.integers(style.side_px[0], style.side_px[1] + 1, 2))
+    canvas = _SUPERSAMPLING * height, _SUPERSAMPLING * width
+    background = _photo_crop(rng, canvas)
+    layers: list[_Layer] = []
+    for category in _labels(rng, index, style):
+        for _ in range(1 + (rng.random() < style.twice)):
+            centre = _put(rng, layers, category, None, style, canvas)
+            if centre is not None and rng.random() < style.with_companion:
+                _put(rng, layers, style.companions[category], centre, style, canvas)
+    for _ in range(rng.integers(style.max_others + 1)):
+        _put(rng, layers, style.others[rng.integers(len(style.others))], None, style, canvas)
     objects = tuple(
-        SceneObject(name, labelled, cv2.resize(top, size, interpolation=cv2.INTER_AREA) > 0.5)
-        for (name, labelled), top in zip(wanted, tops, strict=True)
+        ShownObject(layer.category, layer.labelled, _shrunk(seen))
+        for layer, seen in zip(layers, _visible(layers), strict=True)
     )
-    return LabelledScene(image.astype(np.uint8), tuple(one for one in objects if one.mask.any()))
+    labels = tuple(sorted({one.category for one in objects if one.labelled}))
+    return LabelledScene(_painted(rng, background, layers, (height, width), style), labels, objects)
 
 
-def _wanted(rng: np.random.Generator, index: int, kinds: Sequence[Kind]) -> list[tuple[str, bool]]:
-    """Names of the objects, bottom to top, and whether they are labelled."""
-    chosen = [kinds[index % len(kinds)]]
-    if rng.random() < _TWO_LABELS:
-        others = [kind for kind in kinds if kind is not chosen[0]]
-        chosen.append(others[rng.integers(len(others))])
-    wanted = []
-    for kind in chosen:
-        wanted += [(kind.name, True)] * (2 if rng.random() < _TWO_OBJECTS else 1)
-        wanted += [(kind.companion, False)] if rng.random() < _COMPANION else []
-    if rng.random() < _ANYTHING:
-        wanted.append((kinds[rng.integers(len(kinds))].companion, False))
-    return [wanted[i] for i in rng.permutation(len(wanted))]
+def _labels(rng: np.random.Generator, index: int, style: LabelledStyle) -> list[str]:
+    """One category or two. Half of the second ones are the next of the list: some pairs are frequent."""
+    categories, first = style.categories, index % len(style.categories)
+    if rng.random() >= style.two_labels:
+        return [categories[first]]
+    step = 1 if rng.random() < 0.5 else int(rng.integers(1, len(categories)))
+    return [categories[first], categories[(first + step) % len(categories)]]
 
 
-def _placed(rng: np.random.Generator, wanted: Sequence[tuple[str, bool]], canvas_px: int) -> list[np.ndarray]:
-    """(S, S, 4) float32 premultiplied layers. Of some spots, each object takes the one that covers, and is
-    covered, the least."""
-    taken = np.zeros((canvas_px, canvas_px), np.float32)
-    layers = []
-    for name, is_labelled in wanted:
-        scale = rng.uniform(*(_OBJECT_SCALE if is_labelled else _COMPANION_SCALE))
-        turned = _turned(rng, name, round(scale * canvas_px))
-        best, least = None, np.inf
-        for top, left in rng.integers(0, canvas_px - len(turned) + 1, (_SPOTS_TRIED, 2)):
-            spot = np.s_[top : top + len(turned), left : left + len(turned)]
-            covered = float((taken[spot] * turned[..., 3]).sum())
-            if covered < least:
-                best, least = spot, covered
-            if covered == 0:
-                break
-        layer = np.zeros((canvas_px, canvas_px, 4), np.float32)
-        assert best is not None
-        layer[best] = turned
-        taken = np.maximum(taken, layer[..., 3])
-        layers.append(layer)
-    return layers
+def _put(
+    rng: np.random.Generator,
+    layers: list[_Layer],
+    name: str,
+    beside_xy: np.ndarray | None,
+    style: LabelledStyle,
+    canvas_hw: tuple[int, int],
+) -> np.ndarray | None:
+    """Adds the object where enough of it, and of all others, is seen, and returns its centre; None if there
+    is no such place among those tried. beside_xy: the centre of what it stands beside."""
+    labelled = name in style.companions
+    for _ in range(_ATTEMPTS):
+        side = rng.uniform(*style.object_scale) * min(canvas_hw)
+        room = np.array([canvas_hw[1], canvas_hw[0]]) - side
+        centre = side / 2 + rng.uniform(0, 1, 2) * room
+        if beside_xy is not None:
+            angle = rng.uniform(0, 2 * np.pi)
+            away = side * rng.uniform(0.7, 1.1) * np.array([np.cos(angle), np.sin(angle)])
+            centre = np.clip(beside_xy + away, side / 2, side / 2 + room)
+        rgba = _warped(rng, name, centre, side, style, canvas_hw)
+        layer = _Layer(name, labelled, float(rng.random()), rgba, rgba[..., 3] > 0.5)
+        tried = [*layers, layer]
+        if all(
+            seen.sum() >= style.min_visible[0 if one.labelled else 1] * one.covers.sum()
+            for one, seen in zip(tried, _visible(tried), strict=True)
+        ):
+            layers.append(layer)
+            return centre
+    return None
 
 
-def _turned(rng: np.random.Generator, name: str, side_px: int) -> np.ndarray:
-    """The object, turned, mirrored, sheared and lit, in a square of that side: (s, s, 4) float32."""
-    source = load_object(name)
-    angle = np.deg2rad(rng.uniform(-_MAX_ROTATION_DEG, _MAX_ROTATION_DEG))
-    flip = -1.0 if rng.random() < 0.5 else 1.0
+def _warped(
+    rng: np.random.Generator,
+    name: str,
+    centre_xy: np.ndarray,
+    side_px: float,
+    style: LabelledStyle,
+    canvas_hw: tuple[int, int],
+) -> np.ndarray:
+    """The object turned, mirrored, tilted and lit: (h, w, 4) float32, premultiplied."""
+    picture = load_object(name)
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
+    moved = corners + rng.uniform(-style.max_tilt, style.max_tilt, (4, 2))
+    angle = np.deg2rad(rng.uniform(-style.max_rotation_deg, style.max_rotation_deg))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    shape = turn @ np.array([[flip, rng.uniform(-_MAX_SHEAR, _MAX_SHEAR)], [0, rng.uniform(0.85, 1)]])
-    reach = np.abs(shape).sum(axis=1).max()  # so that nothing leaves the square
-    linear = shape * (side_px / (len(source) * reach))
-    middle = np.full(2, (len(source) - 1) / 2)
-    affine = np.column_stack([linear, np.full(2, (side_px - 1) / 2) - linear @ middle])
-    layer = cv2.warpAffine(source, affine, (side_px, side_px), flags=cv2.INTER_AREA)
-    light = 1 + rng.uniform(-_MAX_LIGHT, _MAX_LIGHT) + rng.uniform(-0.5, 0.5, 3) * _MAX_LIGHT
-    layer[..., :3] = np.minimum(layer[..., :3] * light.astype(np.float32), layer[..., 3:])
-    return layer
+    mirror = np.array([-1.0 if rng.random() < 0.5 else 1.0, 1.0])
+    target = centre_xy + side_px * (moved * mirror) @ turn.T
+    source = (corners + 0.5) * picture.shape[0] - 0.5
+    matrix = cv2.getPerspectiveTransform(source.astype(np.float32), target.astype(np.float32))
+    rgba = cv2.warpPerspective(picture, matrix, canvas_hw[::-1], flags=cv2.INTER_LINEAR)
+    light = 1 + rng.uniform(-style.max_light, style.max_light) + rng.uniform(-0.4, 0.4, 3) * style.max_light
+    rgba[..., :3] = np.minimum(rgba[..., :3] * light.astype(np.float32), rgba[..., 3:])
+    return rgba
 
 
-def _photo(rng: np.random.Generator, side_px: int) -> np.ndarray:
-    """(side_px, side_px, 3) float32 RGB in [0, 1]: a part of a photograph."""
+def _visible(layers: Sequence[_Layer]) -> list[np.ndarray]:
+    """What is seen of each, (h, w) bool."""
+    seen: list[np.ndarray] = [layer.covers for layer in layers]
+    covered = np.zeros(layers[0].covers.shape, bool)
+    for place in sorted(range(len(layers)), key=lambda i: -layers[i].depth):
+        seen[place] = layers[place].covers & ~covered
+        covered |= layers[place].covers
+    return seen
+
+
+def _shrunk(mask: np.ndarray) -> np.ndarray:
+    """A pixel is the object's if most of its four are."""
+    height, width = (side // _SUPERSAMPLING for side in mask.shape)
+    parts = mask.reshape(height, _SUPERSAMPLING, width, _SUPERSAMPLING)
+    shrunk: np.ndarray = parts.sum(axis=(1, 3)) > _SUPERSAMPLING**2 / 2
+    return shrunk
+
+
+def _painted(
+    rng: np.random.Generator,
+    background: np.ndarray,
+    layers: Sequence[_Layer],
+    size_hw: tuple[int, int],
+    style: LabelledStyle,
+) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    pixels = background
+    for layer in sorted(layers, key=lambda one: one.depth):
+        pixels = pixels * (1 - layer.rgba[..., 3:]) + layer.rgba[..., :3]
+    small: np.ndarray = 255 * cv2.resize(pixels, size_hw[::-1], interpolation=cv2.INTER_AREA)
+    noise = rng.uniform(0, style.max_noise) * rng.standard_normal(small.shape)
+    return np.clip(np.rint(small + noise), 0, 255).astype(np.uint8)
+
+
+def _photo_crop(rng: np.random.Generator, canvas_hw: tuple[int, int]) -> np.ndarray:
+    """A part of a shipped photograph in the canvas's form: (h, w, 3) float32 in [0, 1]."""
     photos = load_photos()
     photo = photos[rng.integers(len(photos))]
-    crop_px = int(rng.integers(120, 230))
-    top = rng.integers(photo.shape[0] - crop_px + 1)
-    left = rng.integers(photo.shape[1] - crop_px + 1)
-    crop = photo[top : top + crop_px, left : left + crop_px]
-    return cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
+    fit = min(photo.shape[0] / canvas_hw[0], photo.shape[1] / canvas_hw[1])
+    fit *= rng.uniform(0.6, 1)
+    height, width = (int(fit * side) for side in canvas_hw)
+    top = rng.integers(photo.shape[0] - height + 1)
+    left = rng.integers(photo.shape[1] - width + 1)
+    crop = photo[top : top + height, left : left + width].astype(np.float32) / 255
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    return cv2.resize(crop, canvas_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def shipped_files() -> dict[str, bytes]:
-    """What the package ships of this, by name: images, which categories they show, captions as a person might
-    write them, and words that may stand for the categories in them."""
-    files: dict[str, bytes] = {}
-    labels, captions = [("path", "category")], [("path", "caption")]
-    for index in range(SHIPPED_COUNT):
-        scene = labelled_scene(_SHIPPED_SEED, index, SHIPPED_KINDS, SHIPPED_SIDE_PX)
-        path = f"images/{index:04d}.jpg"
-        settings = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-        files[path] = cv2.imencode(".jpg", scene.image[..., ::-1], settings)[1].tobytes()
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 RGB as it is shipped."""
+    ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not ok:
+        raise ValueError(f"OpenCV could not encode an image of shape {image.shape} as JPEG")
+    return bytes(data)
+
+
+def captions_of(labels: Sequence[str]) -> tuple[str, str]:
+    """Two, which name every label between them, in words that the embedded models know."""
+    first, last = (display_name(re.sub(r"_\(.*\)", "", name)) for name in (labels[0], labels[-1]))
+    article = "an" if first[0] in "aeiou" else "a"
+    if first == last:
+        return f"a photo of a single {first}", f"a photo of {article} {first}"
+    return f"a photo of a single {first}", f"a photo of a single {last}"
+
+
+def write_labelled(
+    out: Path, style: LabelledStyle = SHIPPED_STYLE, count: int = SHIPPED_COUNT, seed: int = SHIPPED_SEED
+) -> None:
+    """Images, labels.csv (path, category with `;`) and captions.csv (path, caption), as `images.path` and
+    `contexts.captions.file` take them. The same arguments give the same bytes."""
+    (out / _IMAGES).mkdir(parents=True, exist_ok=True)
+    labels, captions = [], []
+    for index in range(count):
+        scene, path = labelled_scene(seed, index, style), f"{_IMAGES}/{index:04d}.jpg"
+        (out / path).write_bytes(encode_jpeg(scene.image))
         labels.append((path, ";".join(scene.labels)))
-        seen = dict.fromkeys([*scene.labels, *(one.name for one in scene.objects)])
-        captions += [(path, f"a photo of a single {display_name(name)}") for name in list(seen)[:2]]
-    return files | {
-        "labels.csv": _csv(labels),
-        "captions.csv": _csv(captions),
-        "distractors.yaml": dump_yaml(_DISTRACTORS).encode(),
-    }
+        captions += [(path, caption) for caption in captions_of(scene.labels)]
+    _write_csv(out / _LABELS, ("path", "category"), labels)
+    _write_csv(out / _CAPTIONS, ("path", "caption"), captions)
 
 
-_DISTRACTORS = {
-    "words": {
-        "animal": ["koala", "beetle"],
-        "food": ["pear", "taco", "strawberry", "carrot"],
-        "thing": ["violin", "boxing glove"],
-    },
-    "categories": {
-        "banana": "food", "butterfly": "animal", "frog": "animal", "hamburger": "food", "lion": "animal",
-        "parrot": "animal", "penguin": "animal", "teapot": "thing", "turtle": "animal", "umbrella": "thing",
-    },
-}  # fmt: skip
-"""See `contexts.distractors`: what the embedded generator can draw, and none of the labelled categories."""
+def _write_csv(path: Path, head: tuple[str, str], rows: Sequence[tuple[str, str]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([head, *rows])
 
 
-def _csv(rows: Sequence[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+def _main(out: Path) -> None:
+    """The shipped set whole."""
+    write_labelled(out)
+    (out / _DISTRACTORS).write_text(_DISTRACTOR_FILE)
+    (out / _NOTICE_FILE).write_text(_NOTICE)
 
 
 if __name__ == "__main__":
-    for name, data in shipped_files().items():
-        file = Path(sys.argv[1]) / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m xpaste_ray.embedded.labelled OUT")
+    _main(Path(sys.argv[1]))
