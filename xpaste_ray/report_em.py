@@ -37,8 +37,8 @@ def print_foregrounds(summary: "Summary", out: str) -> None:
         console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     told = counts["annotations"]
     console.print(
-        f"{counts['proposals']['kept']} instances in {out}; {told['annotations']} masks on {told['images']} of "
-        f"the images in {out}/annotations.json",
+        f"{counts['proposals']['kept']} instances in {out}; {told['annotations']} masks on {told['images']} "
+        f"images in {out}/annotations.json",
         highlight=False,
         soft_wrap=True,
     )

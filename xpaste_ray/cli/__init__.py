@@ -7,6 +7,7 @@ import typer
 from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     dataset,
     demo,
+    foregrounds,
     inputs,
     longtail,
     models,

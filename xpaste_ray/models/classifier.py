@@ -15,8 +15,8 @@ import open_clip
 import torch
 from open_clip.model import CLIP
 from open_clip.modified_resnet import ModifiedResNet
-from open_clip.transformer import VisionTransformer
 from open_clip.transform import PreprocessCfg
+from open_clip.transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional
 from torchvision.models import ResNet
