@@ -55,7 +55,7 @@ def replaced(caption, names=VOC, words=ONE_WORD, seed=0):
         pytest.param("an aeroplane", "a UFO", id="an-becomes-a"),
         pytest.param("a big aeroplane", "a big UFO", id="article-of-another-word-stays"),
         pytest.param("a dog's bowl, dogs' bowls", "a lion's bowl, lions' bowls", id="possessive"),
-        pytest.param("people's hats", "gorillas's hats", id="possessive-of-an-irregular-plural"),
+        pytest.param("people's hats", "gorillas' hats", id="possessive-of-an-irregular-plural"),
         pytest.param("a black sheep, sheep in a field", "a black lion, lions in a field", id="one-or-many"),
         pytest.param("a horse-drawn cart", "a lion-drawn cart", id="before-a-hyphen"),
         pytest.param("a vase of flowers", "a vase of flowers", id="no-target-at-all"),

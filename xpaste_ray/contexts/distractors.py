@@ -31,6 +31,7 @@ _ARTICLE = re.compile(r"\b(an?)(\s+)$", re.IGNORECASE)
 _POSSESSIVE = re.compile(r"['’](s\b)?(?!\w)", re.IGNORECASE)
 _ONE_BEFORE = {"a", "an", "one", "another", "this", "that", "each", "every", "the"}
 _LOOK_BACK = 3  # words
+_CLAUSE = re.compile(r"[,.;:!?]")
 _NOT_MENTIONS = ("hot dog", "corn dog")  # what has a target's name in it and shows none
 
 
@@ -130,7 +131,7 @@ class Distractors:
             text = _put(text + caption[end : mention.start], caption, mention, chosen[mention.target])
             end = mention.end
             if (tail := _POSSESSIVE.match(caption, end)) is not None:
-                text, end = text + ("'" if text.endswith("s") and tail[1] is None else "'s"), tail.end()
+                text, end = text + ("'" if text.endswith("s") else "'s"), tail.end()
         text += caption[end:]
         if self.mentions(text):  # a distractor and its neighbour made another name
             return Replaced(None, reason=NO_DISTRACTOR)
@@ -231,7 +232,7 @@ def _put(before: str, caption: str, mention: Mention, word: Word) -> str:
     article = _ARTICLE.search(before)
     many = mention.many and not article
     if mention.both:
-        many = not _ONE_BEFORE & set(before.casefold().split()[-_LOOK_BACK:])
+        many = not _ONE_BEFORE & set(_CLAUSE.split(before)[-1].casefold().split()[-_LOOK_BACK:])
     text = word.many if many else word.one
     if article:
         fitting = article_for(text)
@@ -240,7 +241,8 @@ def _put(before: str, caption: str, mention: Mention, word: Word) -> str:
     if caption.isupper():
         return (before + text).upper()
     begins = not before.strip() or before.rstrip()[-1] in ".!?"
-    if shown[0].isupper() and (begins or not shown.isupper()):
+    titled = all(one[0].isupper() and not one.isupper() for one in _TOKEN.findall(shown))  # no TV
+    if titled or (begins and shown[0].isupper()):
         text = text[0].upper() + text[1:]
     return before + text
 
@@ -280,9 +282,7 @@ def _lists(told: Mapping[str, Any], section: str, where: str) -> Iterator[tuple[
         yield str(name), several
 
 
-def _pairs(
-    told: Mapping[str, Any], words: Mapping[str, Any], where: str
-) -> Iterator[tuple[str, str]]:
+def _pairs(told: Mapping[str, Any], words: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
     for name, supercategory in _section(told, "categories", where).items():
         if supercategory not in words:
             raise ConfigError(

@@ -14,7 +14,10 @@ from xpaste_ray.models.precision import computing_in, images_at_once
 from xpaste_ray.models.pretrained import image_processor, load_network, load_tokenizer
 
 OPTION = "contexts.captions.model"
-_OPENAI = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
+_OPENAI = {
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
 
 
 class Captioner:

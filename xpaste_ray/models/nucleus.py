@@ -21,7 +21,9 @@ def pick_token(
     """
     scores = logits.astype(np.float64)
     seen = sorted(set(earlier))
-    scores[seen] = np.where(scores[seen] < 0, scores[seen] * repetition_penalty, scores[seen] / repetition_penalty)
+    scores[seen] = np.where(
+        scores[seen] < 0, scores[seen] * repetition_penalty, scores[seen] / repetition_penalty
+    )
     scores[list(banned)] = -np.inf
     order = np.argsort(-scores, kind="stable")
     weights = np.exp(scores[order] - scores[order[0]])

@@ -26,7 +26,9 @@ class ContextScoreStage:
     A score depends on its image and text only: batches have one shape, whoever else is in them.
     """
 
-    def __init__(self, settings: ContextScoreSettings, class_texts: Sequence[str], device: str = "cpu") -> None:
+    def __init__(
+        self, settings: ContextScoreSettings, class_texts: Sequence[str], device: str = "cpu"
+    ) -> None:
         """class_texts: the target classes' prompts."""
         torch.set_num_threads(settings.threads)
         self._model = ClipModel(
