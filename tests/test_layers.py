@@ -27,8 +27,10 @@ PURE = [
     "embedded",
     "embedded.scenes",
     "formats.convert",
+    "formats.subset",
     "formats.validate",
     "lease",
+    "longtail",
     "masks",
     "models.clip_config",
     "models.cuda",
@@ -57,6 +59,7 @@ PURE = [
     "sources.diffusion",
     "sources.engines",
     "sources.folder",
+    "sources.labelled",
     "sources.voc",
     "sources.webdataset",
     "sources.work_list",
@@ -111,11 +114,11 @@ LAYER_OF = {
                      "fingerprints", "json_lists"], 0),
     **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
-                     "preview", "pool", "samples", "compose", "formats", "pace"], 1),
+                     "preview", "pool", "samples", "compose", "formats", "pace", "longtail"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),
     "stages": 3,
     "pipelines": 4,
-    **dict.fromkeys(["cli", "report", "report_pool", "report_selection"], 5),
+    **dict.fromkeys(["cli", "report", "report_pool", "report_selection", "report_longtail"], 5),
 }  # fmt: skip
 
 

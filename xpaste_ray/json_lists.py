@@ -15,6 +15,12 @@ def list_entries(text: str) -> Iterator[tuple[str, int, int, Any]]:
     the file, and `entry_at` gives an entry's own text back. ValueError where it is no JSON object. Other
     values than lists are skipped.
     """
+    return ((key, start, end, value) for key, listed, start, end, value in members(text) if listed)
+
+
+def members(text: str) -> Iterator[tuple[str, bool, int, int, Any]]:
+    """(key, True, start, end, value) of each entry of the lists in a JSON object, as `list_entries`, and
+    (key, False, start, end, value) of each other value in it, among which empty lists count."""
     decode = json.JSONDecoder().raw_decode
 
     def after_space(position: int) -> int:
@@ -31,17 +37,18 @@ def list_entries(text: str) -> Iterator[tuple[str, int, int, Any]]:
     position = expect("{", 3 if text.startswith("\u00ef\u00bb\u00bf") else 0)  # a byte order mark
     while text[position : position + 1] != "}":
         key, position = decode(text, position)
-        position = expect(":", position)
-        if text[position : position + 1] == "[":
-            position = after_space(position + 1)
+        position = start = expect(":", position)
+        if text[start : start + 1] == "[" and text[(first := after_space(start + 1)) : first + 1] != "]":
+            position = first
             while text[position : position + 1] != "]":
                 value, end = decode(text, position)
-                yield key, position, end, value
+                yield key, True, position, end, value
                 position = after_space(end)
                 position = expect(",", position) if text[position : position + 1] != "]" else position
             position += 1
         else:
-            _, position = decode(text, position)
+            value, position = decode(text, start)
+            yield key, False, start, position, value
         position = after_space(position)
         position = expect(",", position) if text[position : position + 1] != "}" else position
 

@@ -17,8 +17,10 @@ from xpaste_ray.config import (
     FolderSource,
     WebDatasetSource,
 )
+from xpaste_ray.config.images import ImagesSettings
 from xpaste_ray.errors import StorageError
 from xpaste_ray.fingerprints import hash_bytes
+from xpaste_ray.pictures.files import read_file
 from xpaste_ray.records import Candidate, Prompt, Proposal
 from xpaste_ray.sources.annotated import Objects
 from xpaste_ray.sources.candidates import Candidates
@@ -29,6 +31,7 @@ from xpaste_ray.storage import locate
 
 FOLDER = FolderSource(kind="folder", path="unused", max_side_px=64)
 CUTOUTS = CutoutsSource(kind="cutouts", path="unused", max_side_px=64)
+LABELLED = ImagesSettings(path="unused", max_side_px=64)
 TARS = WebDatasetSource(kind="webdataset", path="unused", max_side_px=64)
 RUN = CandidatesSource(kind="candidates", run="unused", max_side_px=64)
 
@@ -69,6 +72,17 @@ def test_exif_is_applied(tmp_path):
     turned = encoded(Image.fromarray(picture(48, 64)), "JPEG", exif=exif(6))
     (done,) = _read(FOLDER, write_files(tmp_path, {"a.jpg": turned}), ["a.jpg"])
     assert done.image.shape == (64, 48, 3)
+
+
+def test_image_of_several_categories_is_read_and_decoded_once(root, monkeypatch):
+    data, opened = jpeg(), []
+    write_files(root, {"a.jpg": data, "b.jpg": b"text"})
+    monkeypatch.setattr(read, "read_file", lambda place: (opened.append(place.name), read_file(place))[1])
+    done = _read(LABELLED, root, ["a.jpg", "a.jpg", "b.jpg", "gone.jpg", "b.jpg"])
+    assert opened == ["a.jpg", "b.jpg", "gone.jpg"]
+    assert done[0].image is done[1].image and done[0].content_hash == hash_bytes(data)
+    assert [one.reason for one in done] == [None, None, "unsupported_format", "missing_file",
+                                            "unsupported_format"]  # fmt: skip
 
 
 def test_index_file_may_name_images_elsewhere(tmp_path, s3):

@@ -1,6 +1,6 @@
 """Images whose categories are known, and nothing of where the objects are."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from xpaste_ray.config.base import Section
 from xpaste_ray.config.sources import MaxSidePx, UnitSize
@@ -20,6 +20,9 @@ class ImagesSettings(Section):
     `max_side_px`. unit_size: pairs of an image and one of its categories that are computed together, at most:
     all of one image are, whatever their number.
     """
+
+    kind: ClassVar[str] = "images"
+    """Under which `stages.read` knows how they are read, as it does of sources."""
 
     path: str
     labels: Labels = "auto"

@@ -55,7 +55,7 @@ class Folder:
 
     def _list(self, place: Location, suffixes: tuple[str, ...]) -> tuple[pa.Table, str]:
         found = place.files().items()
-        files = {utf8(name): size for name, size in found if not _is_hidden(name)}
+        files = {utf8(name): size for name, size in found if not is_hidden(name)}
         images = {name: size for name, size in files.items() if name.lower().endswith(suffixes)}
         inside = {name: size for name, size in images.items() if "/" in name}
         if outside := len(images) - len(inside):
@@ -67,6 +67,6 @@ class Folder:
         return listing, hash_lines(f"{name}\0{size}" for name, size in inside.items())
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """.DS_Store, ._photo.jpg and the like."""
     return any(part.startswith(".") for part in name.split("/"))

@@ -116,14 +116,21 @@ def _objects(
 def _xml_names(path: Path, option: str) -> list[str]:
     """Names of the objects in an XML file, in its order; none if there is no such file."""
     try:
-        data = path.read_bytes()
-        if _DECLARES.search(data):
-            raise ElementTree.ParseError("it declares entities, which VOC's files do not")
-        root = ElementTree.fromstring(data)
+        return names_in_xml(path.read_bytes())
     except FileNotFoundError:
         return []
-    except (ElementTree.ParseError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise ConfigError(f"{option}: {path} is not readable ({error})") from None
+
+
+def names_in_xml(data: bytes) -> list[str]:
+    """Names of the objects in one of VOC's XML files, in its order. ValueError if it cannot be read."""
+    if _DECLARES.search(data):
+        raise ValueError("it declares entities, which VOC's files do not")
+    try:
+        root = ElementTree.fromstring(data)
+    except (ElementTree.ParseError, LookupError) as error:  # LookupError: an unknown encoding
+        raise ValueError(error) from None
     return [(one.findtext("name") or "").strip() for one in root.findall("object")]
 
 

@@ -19,22 +19,20 @@ from xpaste_ray.config import (
     FolderSource,
     WebDatasetSource,
 )
+from xpaste_ray.config.images import ImagesSettings
 from xpaste_ray.errors import ConfigError, RowError, StorageError
 from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.masks import BoxXYWH, decode_png, object_fraction
-from xpaste_ray.pictures.headers import image_format
+from xpaste_ray.pictures.files import MAX_FILE_BYTES, file_at, read_file
 from xpaste_ray.pictures.usable import defect, mask_defect, read_cutout, read_picture, within
 from xpaste_ray.records import GIVEN, Candidate, Proposal
 from xpaste_ray.runs import RunDir, open_parquet
 from xpaste_ray.sources.annotated import object_of
 from xpaste_ray.sources.candidates import candidate_of
 from xpaste_ray.sources.webdataset import Member
-from xpaste_ray.storage import Location, locate
+from xpaste_ray.storage import Location
 
 _LOG = logging.getLogger(__name__)
-
-_MAX_FILE_BYTES = 512 * 1024**2
-_MAGIC_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class ReadStage:
     segmenters leave it alone.
     """
 
-    def __init__(self, settings: AnySource, place: Any) -> None:
+    def __init__(self, settings: AnySource | ImagesSettings, place: Any) -> None:
         """place: what the opened source says that its images are read from, see `FoundImages`."""
         self._read: Read = READERS[settings.kind](settings, place)
 
@@ -112,19 +110,31 @@ def _each(read: Callable[[str], Found]) -> Read:
     return read_all
 
 
-def _files(settings: FolderSource, root: Location) -> Read:
+def _files(settings: FolderSource | ImagesSettings, root: Location) -> Read:
     """Images of a folder, or of an index file, whose paths may be elsewhere."""
 
     def read(uri: str) -> Found:
-        data = read_file(_file_at(root, uri))
+        data = read_file(file_at(root, uri))
         return Found(read_picture(data, settings.max_side_px), hash_bytes(data))
 
     return _each(read)
 
 
+def _labelled(settings: ImagesSettings, root: Location) -> Read:
+    """Images with labels: one that is asked for with several categories is read once."""
+    read_all = _files(settings, root)
+
+    def read(uris: Sequence[str]) -> Iterator[Found | Exception]:
+        wanted = list(dict.fromkeys(uris))
+        found = dict(zip(wanted, read_all(wanted), strict=True))
+        return (found[uri] for uri in uris)
+
+    return read
+
+
 def _cutouts(settings: CutoutsSource, root: Location) -> Read:
     def read(uri: str) -> Found:
-        data = read_file(_file_at(root, uri))
+        data = read_file(file_at(root, uri))
         image, mask = read_cutout(data, settings.max_side_px)
         return Found(image, hash_bytes(data), mask)
 
@@ -136,7 +146,7 @@ def _members(settings: WebDatasetSource, root: Location) -> Read:
 
     def read(uri: str) -> Found:
         member = Member.of(uri)
-        if member.size > _MAX_FILE_BYTES:
+        if member.size > MAX_FILE_BYTES:
             raise RowError("file_too_large")
         with (root / member.tar).open() as file:
             if file.size() < member.offset + member.size:
@@ -146,28 +156,6 @@ def _members(settings: WebDatasetSource, root: Location) -> Read:
         return Found(read_picture(data, settings.max_side_px), hash_bytes(data))
 
     return _each(read)
-
-
-def _file_at(root: Location, uri: str) -> Location:
-    """RowError "bad_path" for an address of a kind that nothing is read from."""
-    try:
-        return locate(uri) if "://" in uri or uri.startswith("/") else root / uri
-    except ConfigError as error:
-        raise RowError("bad_path", str(error)) from None
-
-
-def read_file(place: Location) -> bytes:
-    """An image file's bytes. RowError "file_too_large", or "unsupported_format" before much is read;
-    FileNotFoundError; StorageError."""
-    with place.open() as file:
-        head = file.read(_MAGIC_BYTES)
-        if head:
-            image_format(head)
-        if file.size() > _MAX_FILE_BYTES:
-            raise RowError("file_too_large")
-        file.seek(0)
-        data: bytes = file.read()
-    return data
 
 
 def _stored(settings: CandidatesSource, root: Location) -> Read:
@@ -268,4 +256,5 @@ READERS: Mapping[str, Callable[[Any, Any], Read]] = {
     "candidates": _stored,
     "cutouts": _cutouts,
     "annotated": _objects,
+    ImagesSettings.kind: _labelled,
 }
