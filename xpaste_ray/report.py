@@ -184,7 +184,7 @@ def print_dataset_summary(summary: "Summary", out: Path, formats: tuple[str, ...
     if summary.already_done:
         console.print(f"[bold]{out}[/] is done already: nothing to do.")
     else:
-        _print_stages(console, summary)
+        print_stages(console, summary)
     table = Table()
     for column in ("", "made", "kept", "left out"):
         table.add_column(column, justify="right" if column in ("made", "kept") else "left")
@@ -243,7 +243,7 @@ def print_summary(summary: "Summary", out: Path) -> None:
     if summary.already_done:
         console.print(f"[bold]{out}[/] is done already: nothing to do.")
     else:
-        _print_stages(console, summary)
+        print_stages(console, summary)
     console.print(_outcome_table(counts))
     for line in empty_category_lines(counts.get("empty_categories", {})):
         console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -260,8 +260,8 @@ def print_pool_summary(summary: "Summary", out: str) -> None:
     if summary.already_done:
         console.print(f"[bold]{out}[/] is done already: nothing to do.")
     else:
-        _print_stages(console, summary)
-    table = _outcome_columns()
+        print_stages(console, summary)
+    table = outcome_columns()
     for kind in ("candidates", "proposals"):
         table.add_row(*Outcome(kind, **summary.counts[kind]).cells)
     console.print(table)
@@ -271,7 +271,7 @@ def print_pool_summary(summary: "Summary", out: str) -> None:
     console.print(f"{kept} instances in {out}", highlight=False, soft_wrap=True)
 
 
-def _print_stages(console: Console, summary: "Summary") -> None:
+def print_stages(console: Console, summary: "Summary") -> None:
     """What each stage did, which of them decided how long it took, and what came out of it."""
     figures = summary.figures
     columns = ["stage", "images", "busy", "busy seconds", "images/s per actor", "images/s per GPU", "load s"]
@@ -305,14 +305,14 @@ def _print_stages(console: Console, summary: "Summary") -> None:
 
 
 def _outcome_table(counts: Mapping[str, Any]) -> Table:
-    table = _outcome_columns()
+    table = outcome_columns()
     outcomes = [Outcome(kind, **counts[kind]) for kind in ("candidates", "proposals")]
     for outcome in (*outcomes, *object_outcomes(counts["dataset"])):
         table.add_row(*outcome.cells)
     return table
 
 
-def _outcome_columns() -> Table:
+def outcome_columns() -> Table:
     table = Table()
     for column in ("", "made", "kept", "rejected"):
         table.add_column(column, justify="right" if column in ("made", "kept") else "left")

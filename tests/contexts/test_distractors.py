@@ -8,8 +8,8 @@ from xpaste_ray.categories import Category, lvis_categories, pick_categories
 from xpaste_ray.contexts.distractors import (
     NO_DISTRACTOR,
     PAPER,
-    DistractorTable,
     Distractors,
+    DistractorTable,
     load_distractors,
 )
 from xpaste_ray.contexts.table import CLASSES, WORDS
@@ -108,7 +108,7 @@ def test_table_is_the_papers():
 
 
 def test_every_class_of_coco_has_its_supercategory():
-    counted = {name: 0 for name in WORDS}
+    counted = dict.fromkeys(WORDS, 0)
     for told in CLASSES.values():
         counted[told.supercategory] += 1
     assert counted == {
