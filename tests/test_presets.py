@@ -1,10 +1,11 @@
-"""Presets hold the published numbers: each line is one of X-Paste's paper, its code, or its summary."""
+"""Presets hold the published numbers: each line is one of X-Paste's paper, its code, or its summary, or of
+EM-Paste's paper or its code."""
 
 from functools import reduce
 
 import pytest
 
-from xpaste_ray.config import Settings, load
+from xpaste_ray.config import PRESETS_DIR, DatasetSettings, Settings, load
 from xpaste_ray.models.hub import parse_hub
 from xpaste_ray.pipelines.places import hub_models
 
@@ -67,6 +68,30 @@ SUMMARY = {
     "compose.count": 100_000,
 }
 
+EMPASTE = {  # section 3.3 and Algorithm 2, or where they say nothing, the authors' code
+    "seed": 42,
+    "compose.background_draw": "in-turn",
+    "compose.contexts": None,  # the user's own
+    "compose.mix": (2, 1),
+    "compose.mix_by": "image",
+    "compose.canvas.size_hw": (512, 512),
+    "compose.canvas.fit": "resize",
+    "compose.instances": (4, 4),
+    "compose.category.rule": "uniform",
+    "compose.draw": "source-image",
+    "compose.copy_rule": "pool",
+    "compose.size.rule": "object",
+    "compose.size.factor": (0.3, 1.0),
+    "compose.size.circle_factor": (1.0, 1.0),
+    "compose.size.min_cutout_area_px": 700,
+    "compose.place.rule": "inside",
+    "compose.rotation_deg": 30,
+    "compose.flip_probability": 0,
+    "compose.blend": ("gaussian",),
+    "compose.mask_rate": 1,
+}
+EMPASTE_PRESETS = ("empaste-voc", "empaste-coco")
+
 
 def _at(value, path):
     return reduce(
@@ -84,6 +109,46 @@ def _at(value, path):
 )
 def test_preset_has_the_published_number(preset, path, value):
     assert _at(load(Settings, preset), path) == value
+
+
+@pytest.mark.parametrize("path", EMPASTE)
+@pytest.mark.parametrize("preset", EMPASTE_PRESETS)
+def test_empaste_composes_by_the_published_numbers(preset, path):
+    assert _at(load(DatasetSettings, preset), path) == EMPASTE[path]
+
+
+@pytest.mark.parametrize("preset", EMPASTE_PRESETS)
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("size", "U(0.3, 1.0); its code: U(0.3, 0.7)"),
+        ("mix_by", "each original twice, each context once (its code: every background twice)"),
+        ("draw", "all foregrounds of each of 4 drawn images (its code: 4 foregrounds"),
+        ("rotation_deg", "its code; Algorithm 2: a random angle below theta"),
+        ("blend", "its code: 5x5, sigma 2, the default; the paper: as good as any mix"),
+    ],
+)
+def test_where_paper_and_code_differ_the_preset_tells_both(preset, option, told):
+    lines = (PRESETS_DIR / f"{preset}.yaml").read_text().split("\n")
+    (place,) = (number for number, line in enumerate(lines) if line.startswith(f"  {option}:"))
+    comments = " ".join(line.partition("#")[2].strip() for line in lines[place : place + 2])
+    assert told in comments
+
+
+@pytest.mark.parametrize("preset", EMPASTE_PRESETS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(("size.rule=circle", "place.rule=space-maximize"), id="space-maximize"),
+        pytest.param(("category.rule=balanced",), id="balanced"),
+        pytest.param(("size.factor=[0.3, 0.7]", "draw=instance"), id="its-code"),
+        pytest.param(("instances=[1, 4]", "blend=[poisson, gaussian, hard]"), id="ablations"),
+        pytest.param(("backgrounds=black",), id="black-backgrounds"),
+    ],
+)
+def test_what_the_paper_compares_is_an_option_away(preset, changes):
+    usual = load(DatasetSettings, preset)
+    assert load(DatasetSettings, preset, [f"compose.{change}" for change in changes]) != usual
 
 
 @pytest.mark.parametrize(

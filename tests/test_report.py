@@ -83,6 +83,16 @@ def test_summary_of_a_dataset_shows_both_kinds(wide, capsys):
     assert rows["backgrounds"] == ["4", "3", "truncated 1"]
 
 
+def test_summary_tells_contexts_apart(wide, capsys):
+    backgrounds = {"usable": 3, "rejected": {"truncated": 1}, "rejected_annotations": {}}
+    contexts = {"usable": 7, "rejected": {}}
+    counts = {"dataset": COUNTS | {"on_contexts": 2}, "backgrounds": backgrounds, "contexts": contexts}
+    print_dataset_summary(Summary(counts=counts, already_done=True), Path("out"), ("coco",))
+    told = capsys.readouterr().out
+    assert f"{COUNTS['images']} images in out (coco), 2 of them on contexts" in told
+    assert "│ contexts " in told and "│ backgrounds " in told
+
+
 def test_summary_of_a_demo_shows_the_pool_too(wide, capsys):
     counts = {
         "candidates": {"made": 9, "kept": 8, "rejected": {"black_image": 1}},

@@ -12,7 +12,9 @@ from torchvision.transforms import v2
 from tests.backgrounds.material import small_dataset
 from tests.compose.options import options
 from tests.conftest import CATEGORIES
+from xpaste_ray.backgrounds import MixedBackgrounds
 from xpaste_ray.compose.compositor import Compositor
+from xpaste_ray.errors import ConfigError
 from xpaste_ray.torch import ComposedDataset, detection_collate, per_object
 
 COUNTS = {"banana": 2, "lion": 2}
@@ -113,6 +115,25 @@ def test_backgrounds_are_those_of_the_options(make_pool, tmp_path, monkeypatch):
     dataset = ComposedDataset(pool, file, dog_free)
     used = {dataset.plan(number).background_id for number in range(12)}
     assert not used & {coco.imgs[number]["file_name"] for number in with_dog}
+
+
+def test_contexts_are_those_of_the_options_or_open_already(
+    make_pool, annotated_backgrounds, backgrounds, tmp_path, monkeypatch
+):
+    """Whoever opens them, and in any worker process."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pool, ratio = make_pool(COUNTS), ("count=6", "background_draw=in-turn", "mix=[1, 1]")
+    given = options(*ratio, f"contexts={backgrounds.source.root}")
+    named = ComposedDataset(pool, annotated_backgrounds, given)
+    opened = ComposedDataset(pool, MixedBackgrounds(annotated_backgrounds, backgrounds), options(*ratio))
+    used = [named.plan(number).background_id for number in range(6)]
+    assert [name.startswith("context:") for name in used] == [False, True] * 3
+    loader = DataLoader(named, batch_size=2, num_workers=2, collate_fn=detection_collate)
+    loaded = [item for images, targets in loader for item in zip(images, targets, strict=True)]
+    assert all(_same(loaded[number], opened[number]) for number in range(6))
+    assert _same(pickle.loads(pickle.dumps(named))[1], opened[1])
+    with pytest.raises(ConfigError, match="have contexts already"):
+        ComposedDataset(pool, MixedBackgrounds(annotated_backgrounds, backgrounds), given)
 
 
 def test_cropping_transforms_keep_targets_together(make_pool, backgrounds):

@@ -52,6 +52,15 @@ def object_outcomes(dataset: Mapping[str, int]) -> list[Outcome]:
     return outcomes
 
 
+def background_outcomes(counts: Mapping[str, Any]) -> list[Outcome]:
+    """The images to paste on, and apart from them the contexts, if there are any. counts: a summary's."""
+    found = {what: counts[what] for what in ("backgrounds", "contexts") if what in counts}
+    return [
+        Outcome(what, told["usable"] + sum(told["rejected"].values()), told["usable"], told["rejected"])
+        for what, told in found.items()
+    ]
+
+
 def _covered(dataset: Mapping[str, int], prefix: str) -> dict[str, int]:
     """Objects of one kind that were painted or shown and not annotated, by reason."""
     return {
@@ -180,7 +189,7 @@ class CountingProgress:
 def print_dataset_summary(summary: "Summary", out: Path, formats: tuple[str, ...]) -> None:
     """What was composed, what was left out and why, and where it is."""
     console = Console()
-    dataset, backgrounds = summary.counts["dataset"], summary.counts["backgrounds"]
+    dataset = summary.counts["dataset"]
     if summary.already_done:
         console.print(f"[bold]{out}[/] is done already: nothing to do.")
     else:
@@ -188,12 +197,7 @@ def print_dataset_summary(summary: "Summary", out: Path, formats: tuple[str, ...
     table = Table()
     for column in ("", "made", "kept", "left out"):
         table.add_column(column, justify="right" if column in ("made", "kept") else "left")
-    rejected = backgrounds["rejected"]
-    images = backgrounds["usable"] + sum(rejected.values())
-    for outcome in (
-        *object_outcomes(dataset),
-        Outcome("backgrounds", images, backgrounds["usable"], rejected),
-    ):
+    for outcome in (*object_outcomes(dataset), *background_outcomes(summary.counts)):
         table.add_row(*outcome.cells)
     console.print(table)
     if unknown := dataset.get("sized_by_overall"):
@@ -201,9 +205,10 @@ def print_dataset_summary(summary: "Summary", out: Path, formats: tuple[str, ...
             f"[yellow]{unknown} objects are of categories that the size table lacks: they took the overall "
             "size (fit your own with `xpaste sizes fit`)"
         )
-    console.print(
-        f"{dataset['images']} images in {out} ({', '.join(formats)})", highlight=False, soft_wrap=True
-    )
+    where = f"{out} ({', '.join(formats)})"
+    if "contexts" in summary.counts:
+        where += f", {dataset.get('on_contexts', 0)} of them on contexts"
+    console.print(f"{dataset['images']} images in {where}", highlight=False, soft_wrap=True)
 
 
 def print_backgrounds(backgrounds: "Backgrounds") -> None:

@@ -6,8 +6,11 @@ searches/<source>.parquet     what a search engine found
 fetched/<round>/unit-*.parquet      bytes from the web, as they came
 candidates/<round>/unit-*.parquet   images, masks and scores; present means done
 scores/part-00000.parquet     score columns of all candidates
+features/<category id>.parquet      features of a category's segments, for the choice among them
 rejects.parquet               everything that did not become an instance, and why
 pools/<fingerprint>/          sealed pools;  pool.json points at the current one
+classifier/                   a classifier that was trained on the run's images
+annotations.json              masks that were found in labelled images, over the originals
 dataset/                      the composed images and their annotations
 """
 
@@ -68,6 +71,10 @@ class RunDir:
         return self.root / "scores" / "part-00000.parquet"
 
     @property
+    def features(self) -> Location:
+        return self.root / "features"
+
+    @property
     def rejects(self) -> Location:
         return self.root / "rejects.parquet"
 
@@ -78,6 +85,14 @@ class RunDir:
     @property
     def pool_json(self) -> Location:
         return self.root / "pool.json"
+
+    @property
+    def classifier(self) -> Location:
+        return self.root / "classifier"
+
+    @property
+    def annotations(self) -> Location:
+        return self.root / "annotations.json"
 
     @property
     def dataset(self) -> Path:
@@ -141,7 +156,7 @@ def remove_leftovers(run: RunDir) -> None:
     for path in run.root.path.glob(_ASIDE):
         path.unlink(missing_ok=True)
     for folder in (
-        run.searches, run.fetched, run.candidates, run.scores.parent, run.pools, run.dataset,
+        run.searches, run.fetched, run.candidates, run.scores.parent, run.features, run.pools, run.dataset,
     ):  # fmt: skip
         remove_asides(Path(folder))
 
@@ -193,12 +208,15 @@ def write_parquet(
 
 
 class GrowingParquet:
-    """A Parquet file on the local disk, written row group by row group. StorageError if that is full."""
+    """A Parquet file on the local disk, written row group by row group. StorageError if that is full.
+    dictionaries: see `write_parquet`."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, dictionaries: bool = True) -> None:
         self._path = path
         with local_errors(path):
-            self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+            self._writer = pq.ParquetWriter(
+                path, schema, compression="zstd", write_page_checksum=True, use_dictionary=dictionaries
+            )
 
     def write_table(self, table: pa.Table) -> None:
         with local_errors(self._path):
@@ -210,13 +228,15 @@ class GrowingParquet:
 
 
 @contextmanager
-def whole_parquet(file: Location, schema: pa.Schema, recipe: str) -> Iterator[GrowingParquet]:
+def whole_parquet(
+    file: Location, schema: pa.Schema, recipe: str, dictionaries: bool = True
+) -> Iterator[GrowingParquet]:
     """A Parquet file that is written row group by row group, and appears when all of it is there. Until then
     it grows on the local disk: in memory, that of a million prompts would add a third to the driver's."""
     schema = schema.with_metadata({_RECIPE: recipe.encode()})
     with tempfile.TemporaryDirectory(prefix="xpaste-") as folder:
         growing = Path(folder) / "growing.parquet"
-        with closing(GrowingParquet(growing, schema)) as writer:
+        with closing(GrowingParquet(growing, schema, dictionaries)) as writer:
             yield writer
         file.upload(growing)
 

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from xpaste_ray.backgrounds import Backgrounds, open_or_index, resolve_source
+from xpaste_ray.backgrounds import AnyBackgrounds, open_or_index, resolve_source, with_contexts
 from xpaste_ray.categories import Category
 from xpaste_ray.compose.compositor import Compositor
 from xpaste_ray.compose.plan import PastePlan
@@ -30,7 +30,8 @@ Transforms = Callable[[Any, Target], tuple[Any, Target]]
 class ComposedDataset(Dataset[tuple[torch.Tensor, Target]]):
     """Sample i is the same in any order, in any worker process, in any run with the same arguments.
 
-    pool: a run, a pool's folder, or an open pool. backgrounds: as `compose.backgrounds`, or open ones.
+    pool: a run, a pool's folder, or an open pool. backgrounds: as `compose.backgrounds`, or open ones; with
+    those of the options' `contexts` beside them.
     options: the name of a preset, or its `compose` section. transforms: called with (image, target), as
     those of torchvision.transforms.v2; where they crop, end with
     `v2.SanitizeBoundingBoxes(labels_getter=per_object)`, which drops what they cut away.
@@ -39,7 +40,7 @@ class ComposedDataset(Dataset[tuple[torch.Tensor, Target]]):
     def __init__(
         self,
         pool: str | Path | Pool,
-        backgrounds: str | Path | Backgrounds,
+        backgrounds: str | Path | AnyBackgrounds,
         options: str | ComposeSettings = "xpaste",
         seed: int = 0,
         transforms: Transforms | None = None,
@@ -48,10 +49,11 @@ class ComposedDataset(Dataset[tuple[torch.Tensor, Target]]):
         pool = pool if isinstance(pool, Pool) else open_pool(pool)
         if isinstance(options, str):
             options = load(DatasetSettings, options).compose
-        if not isinstance(backgrounds, Backgrounds):
+        if not isinstance(backgrounds, AnyBackgrounds):
             source = resolve_source(backgrounds, options.background_images, options.background_column)
             backgrounds = open_or_index(source)
         backgrounds = backgrounds.without_categories(options.exclude_categories)
+        backgrounds = with_contexts(backgrounds, options.contexts, open_or_index)
         pool = pool.in_vocabulary(backgrounds.categories)
         self.categories: tuple[Category, ...] = merged_categories(pool.categories, backgrounds.categories)
         self._transforms = transforms

@@ -27,7 +27,9 @@ def write_pool(folder: Path, cutouts: dict[str, np.ndarray]) -> Pool:
         category = CATEGORIES[offset % 3]
         height, width = rgba.shape[:2]
         shared = {"instance_id": name, "category_id": category.id, "height": height, "width": width}
-        index.append({**shared, "source_image": name, "shard": 0, "batch": 0, "offset": offset})
+        index.append(
+            {**shared, "candidate_id": name, "image": name, "shard": 0, "batch": 0, "offset": offset}
+        )
         made_by = {"candidate_id": name, "method": "hand", "ordinal": 0, "source": "hand", "seed": 0,
                    "text": f"a photo of {category.name}", "clip_logit": 30.0, "area_fraction": 1.0,
                    "source_size_hw": [height, width], "source_box_xywh": [0, 0, width, height]}  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from tests.backgrounds.material import square, write_dataset
 from tests.compose.options import options
 from tests.conftest import CATEGORIES
-from xpaste_ray.backgrounds import open_or_index, resolve_source
+from xpaste_ray.backgrounds import MixedBackgrounds, open_or_index, resolve_source
 from xpaste_ray.categories import category_to_coco
 from xpaste_ray.compose.compositor import Compositor
 from xpaste_ray.compose.federated import federated_lists
@@ -23,9 +23,12 @@ BANANA, FROG, LION = (category.id for category in CATEGORIES)
 class LvisImage:
     """Shows 1 and 2 (2 not exhaustively), is known not to show 5; nothing is known of 9."""
 
-    is_lvis, is_blank = True, False
+    is_lvis = True
     category_ids = frozenset([1, 2, 5, 6, 9])
     rejected = ()
+
+    def is_labelled(self, row):
+        return True
 
     def neg_category_ids(self, row):
         return (5, 6)
@@ -43,9 +46,12 @@ class LvisImage:
 class CocoImage:
     """Of a dataset that annotates 1 and 2 in every image."""
 
-    is_lvis, is_blank = False, False
+    is_lvis = False
     category_ids = frozenset([1, 2])
     rejected = ()
+
+    def is_labelled(self, row):
+        return True
 
     def neg_category_ids(self, row):
         return None
@@ -114,9 +120,10 @@ def test_constant_colours_show_nothing(tmp_path):
     assert federated_lists(black, 0, _annotations(5, 7), {6}) == (None, (6,))
 
 
-def _composed(folder, pool, backgrounds):
+def _composed(folder, pool, backgrounds, *changes):
     """What the LVIS writer makes of four samples with lions."""
-    settings = options("canvas.fit=keep", "count=4", "samples_per_shard=4", "output.formats=[lvis]")
+    usual = ("canvas.fit=keep", "count=4", "samples_per_shard=4", "output.formats=[lvis]")
+    settings = options(*usual, *changes)
     spec = dataset_spec(settings, pool, backgrounds, "recipe", {})
     compose_shard(folder, spec.shards[0], Compositor(pool, backgrounds, settings, seed=0), spec, None)
     finish(folder, spec)
@@ -127,6 +134,23 @@ def _composed(folder, pool, backgrounds):
 def test_lvis_file_on_photographs_does_not_punish_what_they_may_show(tmp_path, make_pool, backgrounds):
     for image in _composed(tmp_path / "out", make_pool({"lion": 2}), backgrounds):
         assert (image["neg_category_ids"], image["not_exhaustive_category_ids"]) == ([], [LION])
+
+
+def test_lvis_file_on_contexts_says_nothing_of_what_the_originals_know(tmp_path, make_pool, backgrounds):
+    """An original without lions and with some frogs unannotated; of a context nothing is known."""
+    image = {"id": 5, "coco_url": "http://images/val2017/a.jpg", "height": 64, "width": 64,
+             "neg_category_ids": [LION], "not_exhaustive_category_ids": [FROG]}  # fmt: skip
+    frog = {"id": 9, "image_id": 5, "category_id": FROG, "bbox": [2, 2, 20, 20], "area": 400,
+            "segmentation": [square(2, 2, 20)]}  # fmt: skip
+    categories = [{**category_to_coco(one), "image_count": 20, "instance_count": 30} for one in CATEGORIES]
+    path = write_dataset(tmp_path / "lvis", [image], [frog], categories)
+    (tmp_path / "lvis" / "images" / "val2017").rename(tmp_path / "lvis" / "val2017")
+    original = open_or_index(resolve_source(path, tmp_path / "lvis"), tmp_path / "cache")
+    mixed = MixedBackgrounds(original, backgrounds)
+    assert mixed.is_lvis
+    told = _composed(tmp_path / "out", make_pool({"lion": 2}), mixed, "background_draw=in-turn", "mix=[1, 1]")
+    lists = [(image["neg_category_ids"], image["not_exhaustive_category_ids"]) for image in told]
+    assert lists == [([], [FROG]), ([], [LION])] * 2  # all lions of the original are known: the pasted ones
 
 
 def test_lvis_file_on_coco_knows_of_objects_without_a_mask(tmp_path, make_pool):

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import chisquare
 
 from tests.conftest import CATEGORIES
+from tests.pool.pairs import seal_pairs
 from xpaste_ray.categories import lvis_categories, pick_categories
 from xpaste_ray.compose.sampling import InstanceSampler
 from xpaste_ray.config import CategoryRuleSettings
@@ -73,14 +74,16 @@ def test_draws_of_nothing_are_none(make_pool):
     assert _draw(make_pool(COUNTS), 0, rule="balanced") == []
 
 
-def test_source_images_are_drawn_whole(make_pool, monkeypatch):
-    """Rows 0, 1 and 2 were cut from one image, row 3 from another."""
-    pool = make_pool({"banana": 2, "lion": 2})
-    monkeypatch.setattr(type(pool), "rows_by_source_image", (np.array([0, 1, 2]), np.array([3])))
-    for rule, share in (("uniform", 1 / 2), ("balanced", 3 / 4)):  # of the first image, which has 3 of 4
+def test_source_images_are_drawn_whole(tmp_path):
+    """A banana, a frog and a lion were cut from one image, another banana from another."""
+    pool = seal_pairs(tmp_path, {"a": ["banana", "frog", "lion"], "b": ["banana"]})
+    (alone,), whole = sorted((rows.tolist() for rows in pool.rows_by_source_image), key=len)
+    assert sorted([alone, *whole]) == [0, 1, 2, 3]
+    # The first image: one of two; or all frogs, all lions and half of the bananas.
+    for rule, share in (("uniform", 1 / 2), ("balanced", 5 / 6)):
         drawn = _draw(pool, 4000, draw="source-image", rule=rule)
-        images = "".join(map(str, drawn)).replace("012", "a")
-        assert set(images) == {"a", "3"} and len(images) == 4000
+        images = "".join(map(str, drawn)).replace("".join(map(str, whole)), "a")
+        assert set(images) == {"a", str(alone)} and len(images) == 4000
         assert abs(images.count("a") - 4000 * share) < 5 * np.sqrt(4000 * share * (1 - share))
 
 

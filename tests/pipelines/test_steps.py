@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 
 from xpaste_ray.config import load_settings
 from xpaste_ray.embedded import CLIP_DIR
@@ -47,6 +48,19 @@ def test_setting_changes_its_step_and_those_after_it(override, first_changed):
     before, after = _fingerprints(), _fingerprints(override)
     changed = [name for name in NAMES if before[name] != after[name]]
     assert changed == (list(NAMES[NAMES.index(first_changed) :]) if first_changed else [])
+
+
+def test_contexts_are_a_part_of_the_dataset_and_how_they_are_mixed(tmp_path):
+    """By what they hold, not by where they lie; without them the ratio means nothing."""
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        Image.new("RGB", (48, 32), (90, 80, 70)).save(tmp_path / place / "a.png")
+    here, there = (f"compose.contexts={tmp_path / place}" for place in ("here", "there"))
+    plain, mixed = _fingerprints(), _fingerprints(here)
+    assert {name for name in NAMES if plain[name] != mixed[name]} == {"compose"}
+    assert mixed == _fingerprints(there) and plain == _fingerprints("compose.mix=[1, 5]")
+    others = [_fingerprints(here, f"compose.{change}") for change in ("mix=[1, 5]", "mix_by=image")]
+    assert len({one["compose"] for one in (plain, mixed, *others)}) == 4
 
 
 def test_model_is_known_by_its_content_not_by_its_place(tmp_path):

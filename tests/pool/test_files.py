@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.compose.pools import pixels, write_pool
 from tests.conftest import CATEGORIES, disc
+from tests.pool.pairs import seal_pairs
 from xpaste_ray.categories import Category, lvis_categories
 from xpaste_ray.config import CutoutSettings
 from xpaste_ray.errors import ConfigError
@@ -246,6 +247,33 @@ def test_nothing_to_import_is_an_error(tmp_path):
         plan_import(locate(tmp_path / "none"))
     with pytest.raises(ConfigError, match="one folder of RGBA images for each category"):
         plan_import(locate(tmp_path))
+
+
+def test_cut_outs_of_one_picture_stay_together(tmp_path):
+    """Two masks of one photo, of two classes, beside an RGBA image."""
+    files = tmp_path / "files"
+    rgba_file(files / "clean.png", cutout())
+    Image.fromarray(np.full((30, 30, 3), 200, np.uint8)).save(files / "photo.png")
+    for radius in (8, 9):
+        Image.fromarray(disc(30, radius).astype(np.uint8) * 255).save(files / f"{radius}.png")
+    index = {"0": ["*clean.png", "photo.png|8.png"], "2": ["photo.png|9.png"]}
+    (files / "index.json").write_text(json.dumps(index))
+    pool, rejected = imported(files / "index.json", tmp_path / "pool", CATEGORIES)
+    assert rejected == {} and [rows.tolist() for rows in pool.rows_by_source_image] == [[0], [1, 2]]
+
+
+def test_which_image_an_instance_is_of_survives_files_and_merging(tmp_path, make_pool):
+    """EM-Paste's and X-Paste's instances meet in one pool."""
+    pairs = seal_pairs(tmp_path / "pairs", {"a": ["banana", "lion"], "b": ["frog"]})
+    export_pool(pairs, locate(tmp_path / "out"))
+    back, _ = imported(tmp_path / "out", tmp_path / "back")
+    same_instances(pairs, back)
+    wanted = [rows.tolist() for rows in pairs.rows_by_source_image]
+    assert sorted(map(len, wanted)) == [1, 2]
+    assert [rows.tolist() for rows in back.rows_by_source_image] == wanted
+    both, _ = merged([make_pool({"banana": 2}), pairs], tmp_path / "both")
+    moved = [[row + 2 for row in rows] for rows in wanted]
+    assert [rows.tolist() for rows in both.rows_by_source_image] == [[0], [1], *moved]
 
 
 # --- merge ---------------------------------------------------------------------------------------

@@ -2,14 +2,21 @@ import pickle
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.conftest import CATEGORIES, disc, seal_discs
+from tests.pool.pairs import seal_pairs
 from xpaste_ray.categories import Category
 from xpaste_ray.errors import ConfigError, RowError
+from xpaste_ray.fingerprints import hash_bytes
+from xpaste_ray.pipelines.outcomes import kept_in
 from xpaste_ray.pool import open_pool, seal, write
+from xpaste_ray.pool.check import check_pool
 from xpaste_ray.pool.cutout import cut_out
-from xpaste_ray.runs import write_json
+from xpaste_ray.pool.layout import FORMAT, INDEX, INDEX_SCHEMA, MANIFEST
+from xpaste_ray.runs import read_json, write_json
+from xpaste_ray.storage import locate
 
 
 def test_what_was_sealed_is_read_back(make_pool):
@@ -28,6 +35,48 @@ def test_provenance_leads_back_to_the_prompt(make_pool):
     told = make_pool({"banana": 2}).provenance(1)
     assert (told["candidate_id"], told["text"], told["seed"]) == ("45-1-test", "a photo of banana", 7)
     assert told["source_size_hw"] == [40, 40] and told["source_box_xywh"] == [11, 11, 18, 18]
+
+
+def test_instances_of_one_image_are_told_whatever_their_category(tmp_path, make_pool):
+    """EM-Paste: a candidate is one image and one of its categories. Generated images have no hash: there each
+    candidate is an image of its own."""
+    pool = seal_pairs(tmp_path / "pairs", {"a": ["banana", "lion"], "b": ["frog"], "c": ["lion", "frog"]})
+    told = [pool.provenance(row) for row in range(len(pool))]
+    assert len({one["candidate_id"] for one in told}) == len(pool) == 5
+    shown = [sorted(told[row]["category"] for row in rows) for rows in pool.rows_by_source_image]
+    assert sorted(shown) == [["banana", "lion"], ["frog"], ["frog", "lion"]]
+    for rows in pool.rows_by_source_image:
+        assert len({told[row]["uri"] for row in rows}) == 1
+    generated = make_pool({"banana": 2, "lion": 1})
+    assert [rows.tolist() for rows in generated.rows_by_source_image] == [[0], [1], [2]]
+    assert list(check_pool(locate(pool.folder))) == []
+
+
+def test_kept_candidates_are_counted_as_pairs_and_not_as_images(tmp_path):
+    """Two pairs of one image are two candidates: as images, made = kept + rejected would not balance."""
+    pool = seal_pairs(tmp_path, {"a": ["banana", "lion"], "b": ["frog"]})
+    assert kept_in(locate(pool.folder)) == {"candidate": 3, "proposal": 3}
+
+
+def test_an_index_that_tells_of_another_image_is_found(tmp_path):
+    pool = seal_pairs(tmp_path, {"a": ["banana", "lion"]})
+    index = pa.ipc.open_file(pa.BufferReader((pool.folder / INDEX).read_bytes())).read_all()
+    moved = pa.array(["another", *index["image"].to_pylist()[1:]])
+    index = index.set_column(index.schema.get_field_index("image"), INDEX_SCHEMA.field("image"), moved)
+    with pa.ipc.new_file(str(pool.folder / INDEX), INDEX_SCHEMA) as file:
+        file.write_table(index)
+    told = read_json(pool.folder / MANIFEST)
+    told["index"]["checksum"] = hash_bytes((pool.folder / INDEX).read_bytes())
+    write_json(pool.folder / MANIFEST, told)
+    (problem,) = check_pool(locate(pool.folder))
+    assert problem[0] == "shard-00000.arrow" and "the index says something else" in problem[1]
+
+
+def test_pools_of_an_earlier_format_are_refused(make_pool):
+    pool = make_pool({"frog": 1})
+    write_json(pool.folder / MANIFEST, read_json(pool.folder / MANIFEST) | {"format": FORMAT - 1})
+    with pytest.raises(ConfigError, match=f"pool format {FORMAT - 1} is not {FORMAT}: build it again"):
+        open_pool(pool.folder)
 
 
 def test_categories_without_instances_are_listed_and_not_drawable(make_pool):

@@ -53,9 +53,9 @@ def test_what_a_folder_has_beside_is_counted(tmp_path):
     images = _open(tmp_path)
     assert images.uris == ["cat/a.jpg"] and images.rejected == {"no_label": 1}
     assert images.notes == [
-        "1 file left out: not .jpg, .jpeg, .png, .webp",
         "1 image with 1 label of 1 category",
-        "1 image left out: without a label",
+        "1 file left out: not .jpg, .jpeg, .png, .webp",
+        "1 image left out: without a known label",
     ]
 
 
@@ -145,6 +145,17 @@ def test_voc_images_may_lie_elsewhere_and_a_folder_without_xml_is_an_error(tmp_p
         _open(tmp_path / "elsewhere", labels="voc")
 
 
+def test_list_of_voc_s_names_its_images(root):
+    for stem, name in {"1": "cat", "2": "dog", "3": "cow"}.items():
+        write_files(root, {f"JPEGImages/{stem}.jpg": b"1", f"Annotations/{stem}.xml": _xml(name)})
+    write_files(root, {"ImageSets/Main/train.txt": b"1\n3  1\n\ngone\n"})
+    images = _open(root / "ImageSets" / "Main" / "train.txt")
+    assert _rows(images) == {"1.jpg": ["cat"], "3.jpg": ["cow"]}
+    assert images.rejected == {"missing_image": 1}
+    with pytest.raises(ConfigError, match="cannot be read"):
+        _open(root / "ImageSets" / "Main" / "val.txt")
+
+
 # --- COCO and LVIS -------------------------------------------------------------------------------
 
 
@@ -162,12 +173,20 @@ def _coco(pairs, names=("a.jpg", "b.jpg"), **more):
 
 
 def test_coco_labels_are_its_categories_under_its_ids_crowds_too(root):
-    pairs = [(1, 7), (1, 3), (1, 7), (2, 3)]
+    pairs = [(1, 7), (1, 3), (1, 7), (2, 3)]  # every other one a crowd
     write_files(root, {"annotations.json": _coco(pairs), "images/a.jpg": b"1", "images/b.jpg": b"1"})
     for images in (_open(root), _open(root / "annotations.json")):
         assert dict(zip(images.uris, images.label_ids, strict=True)) == {"a.jpg": (3, 7), "b.jpg": (3,)}
         assert images.categories == (Category(3, "dog"), Category(7, "cat"))
         assert images.vocabulary == tuple(Category(one["id"], one["name"]) for one in CATEGORIES)
+
+
+def test_names_that_no_file_can_have_are_not_there(tmp_path):
+    names = ("a.jpg", "\ud800.jpg", "x" * 300, "nul\0.jpg", "b.jpg/c.jpg")
+    write_files(tmp_path, {"annotations.json": _coco([(number, 7) for number in range(1, 6)], names),
+                           "images/a.jpg": b"1", "images/b.jpg": b"1"})  # fmt: skip
+    images = _open(tmp_path)
+    assert images.uris == ["a.jpg"] and images.rejected == {"missing_image": 3, "bad_path": 1}
 
 
 def test_coco_s_own_layout_is_found(tmp_path):
@@ -179,7 +198,7 @@ def test_coco_s_own_layout_is_found(tmp_path):
 
 def test_licence_and_page_of_coco_come_along(tmp_path):
     images = [{"id": 1, "file_name": "a.jpg", "license": 2, "flickr_url": "https://f.example/1"},
-              {"id": 2, "file_name": "b.jpg"}]  # fmt: skip
+              {"id": 2, "file_name": "b.jpg", "license": ["odd"], "flickr_url": 3}]  # fmt: skip
     licenses = [{"id": 2, "name": "CC BY", "url": "https://cc.example/by"}]
     write_files(tmp_path, {"annotations.json": _coco([(1, 7), (2, 7)], images=images, licenses=licenses),
                            "images/a.jpg": b"1", "images/b.jpg": b"1"})  # fmt: skip
@@ -219,6 +238,9 @@ def test_vocabulary_gives_coco_s_categories_other_ids_by_name(tmp_path):
         (_coco([], images=[{"id": 1, "file_name": "a.jpg"}] * 2), "more than once"),
         (_coco([], annotations=[{"id": 1, "image_id": 1}]), "lacks 'category_id'"),
         (_coco([], categories=CATEGORIES + CATEGORIES[:1]), "several categories of one id"),
+        (_coco([], categories=[{"id": 1, "name": ""}]), "category 1 has no name"),
+        (_coco([], categories=[{"id": "1", "name": "cat"}]), "whole numbers"),
+        (_coco([(1, 7)], categories=[]), "no image with a label"),
         (_coco([(1, 7)], names=("elsewhere.jpg",)), r"say where they are \(foregrounds.images.images\)"),
     ],
 )
@@ -278,7 +300,7 @@ def test_list_s_images_may_lie_elsewhere(tmp_path, s3):
         ({}, "nowhere", "is no folder"),
         ({"data/annotations/instances_a.json": b"1", "data/annotations/instances_b.json": b"1"}, "data",
          "several annotation files"),
-        ({"list.csv": b"path,other\na.jpg,cat\n", "a.jpg": b"1"}, "list.csv", "1 image left out: without"),
+        ({"list.csv": b"path,other\na.jpg,cat\n", "a.jpg": b"1"}, "list.csv", "1 image left out"),
         ({"list.csv": b"file,category\na.jpg,cat\n"}, "list.csv", "no column 'path'"),
     ],
 )  # fmt: skip

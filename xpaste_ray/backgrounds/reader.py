@@ -72,9 +72,9 @@ class Backgrounds:
         return bool(self.manifest["is_lvis"])
 
     @property
-    def is_blank(self) -> bool:
-        """Whether they are constant colours, which show no object."""
-        return bool(self.manifest["kind"] == "colours")
+    def context_count(self) -> int:
+        """How many are contexts, see `mixed.MixedBackgrounds`: none."""
+        return 0
 
     @property
     def rejected(self) -> Mapping[str, int]:
@@ -127,6 +127,12 @@ class Backgrounds:
         table = self._images.table.select(["id", "reason"]).filter(rejected)
         yield from zip(table["id"].to_pylist(), table["reason"].to_pylist(), strict=True)
 
+    @cached_property
+    def ids(self) -> list[str]:
+        """Of all rows, in order."""
+        names: list[str] = self._images.table["id"].take(pa.array(self._rows)).to_pylist()
+        return names
+
     def id(self, row: int) -> str:
         """A path in the folder, the dataset's name of the image, "<file>#<row>" or a colour."""
         name: str = self._value("id", row)
@@ -153,6 +159,14 @@ class Backgrounds:
         count = int(self._images.column("annotations")[number])
         size_hw = self.size_hw(row)
         return tuple(self._annotation(n, size_hw) for n in range(first, first + count))
+
+    def is_labelled(self, row: int) -> bool:
+        """Whether its objects are annotated, if it shows any."""
+        return bool(self.manifest["categories"])
+
+    def is_blank(self, row: int) -> bool:
+        """Whether it is a constant colour, which shows no object."""
+        return bool(self.manifest["kind"] == "colours")
 
     def present_category_ids(self, row: int) -> np.ndarray:
         """(C,) int64, ascending: categories of all its annotations, crowds and rejected ones too."""
@@ -209,8 +223,7 @@ class Backgrounds:
 
     @cached_property
     def _row_of_id(self) -> dict[str, int]:
-        names = self._images.table["id"].take(pa.array(self._rows)).to_pylist()
-        return {name: row for row, name in enumerate(names)}
+        return {name: row for row, name in enumerate(self.ids)}
 
     def _usable_rows(self) -> np.ndarray:
         usable = pc.equal(self._images.table["status"], "ok").to_numpy()

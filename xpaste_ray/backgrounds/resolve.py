@@ -55,9 +55,16 @@ def resolve_source(
     if colours:
         return colours
     place, images_at = locate(text), None if images is None else locate(images)  # workers may stand elsewhere
-    if place.is_local and (images_at is None or images_at.is_local):
-        return _on_disk(place.path, None if images_at is None else images_at.path, column)
-    return open_copied(place, images_at, column, cache_dir)
+    return open_place(place, images_at, column, cache_dir)
+
+
+def open_place(
+    place: Location, images: Location | None, column: str | None, cache_dir: Path | None
+) -> Source:
+    """The source in a folder or file, on a disk or in an object store, see `resolve_source`. ConfigError."""
+    if place.is_local and (images is None or images.is_local):
+        return _on_disk(place.path, None if images is None else images.path, column)
+    return open_copied(place, images, column, cache_dir)
 
 
 def _on_disk(path: Path, images: Path | None, column: str | None) -> Source:

@@ -49,7 +49,7 @@ def contexts(
     """
     if context.invoked_subcommand is not None:
         return
-    from xpaste_ray.config import load
+    from xpaste_ray.config import change, load
     from xpaste_ray.config.contexts import ContextSettings
     from xpaste_ray.pipelines.contexts import make_contexts, plan_contexts
     from xpaste_ray.pipelines.places import check_absolute
@@ -60,12 +60,15 @@ def contexts(
         raise ConfigError("--out is missing: give the run's folder, such as --out runs/contexts")
     values = {
         "contexts.captions": {"kind": "given", "file": captions} if captions else None,
-        "contexts.images": {"path": images} if images else None,
         "contexts.fraction": fraction,
         "seed": seed,
     }
+    settings = load(ContextSettings, preset)
+    if images:
+        told = settings.contexts.images
+        values["contexts.images"] = {**(told.model_dump(mode="json") if told else {}), "path": images}
     given = {path: value for path, value in values.items() if value is not None}
-    settings = load(ContextSettings, preset, overrides or (), given)
+    settings = change(settings, overrides or (), given)
     for option, place in (("--out", out), ("--images", images), ("--captions", captions)):
         if place is not None:
             check_absolute(option, place)

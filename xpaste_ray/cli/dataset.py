@@ -21,6 +21,13 @@ BackgroundsOption = Annotated[
         help="A folder of images, a COCO or LVIS JSON file, Parquet, or a colour (black, #808080:640x480)."
     ),
 ]
+ContextsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Other images to paste on, without labels: a run of `xpaste contexts`, or a folder; how often, "
+        "`compose.mix` says.",
+    ),
+]
 FormatOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,6 +53,7 @@ def _dataset_settings(
     backgrounds: str,
     images: str | None,
     column: str | None,
+    contexts: str | None,
     **values: object,
 ) -> "DatasetSettings":
     """A preset with the options that have names of their own."""
@@ -55,6 +63,7 @@ def _dataset_settings(
         "compose.backgrounds": backgrounds,
         "compose.background_images": images,
         "compose.background_column": column,
+        "compose.contexts": contexts,
         **{key.replace("__", "."): value for key, value in values.items()},
     }
     given = {key: value for key, value in named.items() if value not in (None, [])}
@@ -78,6 +87,7 @@ def compose(
     exclude_categories: Annotated[
         list[str] | None, typer.Option(help="Only backgrounds without this category; repeatable.")
     ] = None,
+    contexts: ContextsOption = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Compose on so many cores; the preset's if not given.")
     ] = None,
@@ -92,8 +102,10 @@ def compose(
     from xpaste_ray.pipelines.places import check_absolute
     from xpaste_ray.report import ConsoleProgress, print_dataset_summary
 
-    for option, place in (("--out", str(out)), ("--pool", pool), ("--backgrounds", backgrounds)):
-        if option != "--backgrounds" or Path(place).suffix or "/" in place:  # else a colour or embedded:
+    given = {"--out": str(out), "--pool": pool, "--backgrounds": backgrounds, "--contexts": contexts or ""}
+    for option, place in given.items():
+        maybe_colour = option in ("--backgrounds", "--contexts")  # or embedded:
+        if not maybe_colour or Path(place).suffix or "/" in place:
             check_absolute(option, place)
     if from_plans and plans_only:
         raise ConfigError("--plans-only goes without --from-plans: those plans are written already")
@@ -105,6 +117,7 @@ def compose(
         backgrounds,
         images,
         column,
+        contexts,
         compose__exclude_categories=exclude_categories,
         compose__output__formats=_each_format(formats),
         compose__count=count,
@@ -129,6 +142,7 @@ def render(
     out: Annotated[Path, typer.Option(help="Image file to write: .png, .jpg or .webp.")],
     images: ImagesOption = None,
     column: ColumnOption = None,
+    contexts: ContextsOption = None,
     preset: PresetOption = "xpaste",
     overrides: SetOption = None,
     cache_dir: CacheOption = None,
@@ -145,7 +159,7 @@ def render(
     formats = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
     if out.suffix.lower() not in formats:
         raise ConfigError(f"--out {out}: give a file name that ends in one of {', '.join(formats)}")
-    settings = _dataset_settings(preset, overrides, backgrounds, images, column)
+    settings = _dataset_settings(preset, overrides, backgrounds, images, column, contexts)
     composed = open_job(settings, pool).compositor().render(open_plans(plans).plan(sample))
     output = settings.compose.output
     encoding = ImageEncoding(

@@ -11,11 +11,11 @@ def models_fetch(preset: PresetOption = "xpaste", overrides: SetOption = None) -
 
     They go to the Hub's cache: set HF_HOME to put them elsewhere, such as on a disk that all nodes share.
     """
-    from xpaste_ray.config import PoolSettings, load
+    from xpaste_ray.config import kind_of, load
     from xpaste_ray.models.hub import fetch_hub, parse_hub
     from xpaste_ray.pipelines.places import hub_models
 
-    wanted = {model: option for option, model in hub_models(load(PoolSettings, preset, overrides or ()))}
+    wanted = {model: option for option, model in hub_models(load(kind_of(preset), preset, overrides or ()))}
     for model, option in wanted.items():
         typer.echo(f"{option}: {fetch_hub(parse_hub(model, option), option)}")
     if not wanted:

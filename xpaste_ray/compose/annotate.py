@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from xpaste_ray.backgrounds import BackgroundAnnotation, Backgrounds
+from xpaste_ray.backgrounds import AnyBackgrounds, BackgroundAnnotation
 from xpaste_ray.compose.federated import federated_lists
 from xpaste_ray.compose.lookup import background_row
 from xpaste_ray.compose.occlusion import STAYS
@@ -55,7 +55,7 @@ def annotate(
     plan: PastePlan,
     rendered: Rendered,
     pool: Pool,
-    backgrounds: Backgrounds,
+    backgrounds: AnyBackgrounds,
     output: OutputSettings,
 ) -> tuple[Sample, Counter[str]]:
     """The sample's annotations, bottom to top, and what became of the others.

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.backgrounds import AnyBackgrounds
+from xpaste_ray.backgrounds.mixed import CONTEXT
 from xpaste_ray.compose.annotate import annotate
 from xpaste_ray.compose.plan import PastePlan
 from xpaste_ray.compose.planner import Planner
@@ -24,7 +25,7 @@ class Composed:
 
     counts: pasted objects (`placed`), those annotated (`pasted_annotations`), the background's own
     (`background_objects`), the reasons of all that was left out, and how many were `sized_by_overall`: by
-    rule `prior`, in a category without statistics.
+    rule `prior`, in a category without statistics. `on_contexts`, where there are contexts: 1 on one.
     """
 
     plan: PastePlan
@@ -36,7 +37,7 @@ class Composed:
 class Compositor:
     """Sample i is the same in any process, in any order, whatever else is composed."""
 
-    def __init__(self, pool: Pool, backgrounds: Backgrounds, settings: ComposeSettings, seed: int) -> None:
+    def __init__(self, pool: Pool, backgrounds: AnyBackgrounds, settings: ComposeSettings, seed: int) -> None:
         """ConfigError if nothing can be drawn by the settings' rules."""
         self._pool, self._backgrounds, self._settings = pool, backgrounds, settings
         self._planner = Planner(pool, backgrounds, settings, seed)
@@ -68,6 +69,8 @@ class Compositor:
         counts["placed"] = len(rendered.painted)
         for reason in plan.skipped:
             counts[f"skipped_{reason}"] += 1
+        if self._backgrounds.context_count:
+            counts["on_contexts"] = int(plan.background_id.startswith(CONTEXT))
         if by_overall := self._sized_by_overall(plan):
             counts["sized_by_overall"] = by_overall
         return Composed(plan, rendered.image, sample, counts)

@@ -7,14 +7,14 @@ nothing of all others. Evaluation counts a detection as false only for the categ
 
 from collections.abc import Iterable, Set
 
-from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.backgrounds import AnyBackgrounds
 from xpaste_ray.samples import Annotation
 
 CategoryIds = tuple[int, ...]
 
 
 def federated_lists(
-    backgrounds: Backgrounds, row: int, annotations: Iterable[Annotation], remnants: Set[int]
+    backgrounds: AnyBackgrounds, row: int, annotations: Iterable[Annotation], remnants: Set[int]
 ) -> tuple[CategoryIds | None, CategoryIds]:
     """(neg, not exhaustive) of the composed image; neg is None if the background is not LVIS's.
 
@@ -24,8 +24,8 @@ def federated_lists(
     if all objects of it in the background are known, and no remnant is left.
     """
     shown = {annotation.category_id for annotation in annotations}
-    if not backgrounds.category_ids:  # a photograph may show anything, a constant colour shows nothing
-        return None, tuple(sorted(remnants if backgrounds.is_blank else remnants | shown))
+    if not backgrounds.is_labelled(row):  # a photograph may show anything, a constant colour shows nothing
+        return None, tuple(sorted(remnants if backgrounds.is_blank(row) else remnants | shown))
     remnants = remnants | set(backgrounds.rejected_category_ids(row))
     neg = backgrounds.neg_category_ids(row)
     doubtful = set(backgrounds.not_exhaustive_category_ids(row) or ())
@@ -34,7 +34,7 @@ def federated_lists(
     return absent, tuple(sorted(uncertain))
 
 
-def _known(backgrounds: Backgrounds, row: int) -> Set[int]:
+def _known(backgrounds: AnyBackgrounds, row: int) -> Set[int]:
     """Categories of which the background's objects are annotated, as far as the dataset says.
 
     LVIS: those that the image was looked through for. COCO: all of the dataset's.

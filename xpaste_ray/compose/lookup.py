@@ -1,6 +1,6 @@
 """Finding what a plan names. A plan is data: it may be rendered with a pool or backgrounds of others."""
 
-from xpaste_ray.backgrounds import BackgroundAnnotation, Backgrounds
+from xpaste_ray.backgrounds import AnyBackgrounds, BackgroundAnnotation
 from xpaste_ray.compose.plan import Copied, PastePlan, View
 from xpaste_ray.compose.views import copied_annotations
 from xpaste_ray.errors import ConfigError
@@ -18,7 +18,7 @@ def instance_row(plan: PastePlan, instance_id: str, pool: Pool) -> int:
         ) from None
 
 
-def background_row(plan: PastePlan, background_id: str, view: View, backgrounds: Backgrounds) -> int:
+def background_row(plan: PastePlan, background_id: str, view: View, backgrounds: AnyBackgrounds) -> int:
     """The row of the plan's own background, or of the one that it copies from.
 
     ConfigError if there is none of that id, or if it is too small for the view.
@@ -39,7 +39,7 @@ def background_row(plan: PastePlan, background_id: str, view: View, backgrounds:
 
 
 def copied_objects(
-    plan: PastePlan, copied: Copied, backgrounds: Backgrounds
+    plan: PastePlan, copied: Copied, backgrounds: AnyBackgrounds
 ) -> tuple[BackgroundAnnotation, ...]:
     """The annotations that the plan copies, in their own order. ConfigError if one is not there."""
     background_row(plan, copied.background_id, copied.view, backgrounds)

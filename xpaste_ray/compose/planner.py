@@ -6,7 +6,8 @@ from itertools import chain
 
 import numpy as np
 
-from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.backgrounds import AnyBackgrounds
+from xpaste_ray.compose.background_draw import draw_background
 from xpaste_ray.compose.looks import Look, draw_looks
 from xpaste_ray.compose.patch import make_patch, mask_reach_px, turned_point_yx, turned_size_hw
 from xpaste_ray.compose.placement import (
@@ -36,7 +37,7 @@ class Planner:
     `sizes`: the settings' size table, for the pool's categories.
     """
 
-    def __init__(self, pool: Pool, backgrounds: Backgrounds, settings: ComposeSettings, seed: int) -> None:
+    def __init__(self, pool: Pool, backgrounds: AnyBackgrounds, settings: ComposeSettings, seed: int) -> None:
         """ConfigError if the pool is empty, or a rule needs other annotated backgrounds than the sample's
         own and there may be none."""
         self._pool, self._backgrounds, self._settings, self._seed = pool, backgrounds, settings, seed
@@ -59,7 +60,7 @@ class Planner:
     def plan(self, sample: int) -> PastePlan:
         rng = rng_for(self._seed, "plan", sample)
         settings, backgrounds = self._settings, self._backgrounds
-        row = self._background(rng, sample)
+        row = draw_background(rng, sample, backgrounds, settings)
         view = draw_view(rng, backgrounds.size_hw(row), settings.canvas)
         from_pool, copies = self._what_to_paste(rng)
         copied = self._copied(rng_for(self._seed, "copied", sample), row) if copies else None
@@ -89,10 +90,6 @@ class Planner:
             occlusion=settings.occlusion,
             skipped=tuple(skipped),
         )
-
-    def _background(self, rng: np.random.Generator, sample: int) -> int:
-        drawn = int(rng.integers(len(self._backgrounds)))
-        return sample % len(self._backgrounds) if self._settings.background_draw == "in-turn" else drawn
 
     def _what_to_paste(self, rng: np.random.Generator) -> tuple[bool, bool]:
         """Whether pool instances, and whether objects of another background are pasted."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from xpaste_ray.backgrounds import BackgroundAnnotation, Backgrounds
+from xpaste_ray.backgrounds import AnyBackgrounds, BackgroundAnnotation
 from xpaste_ray.compose.blend import paint, prepare
 from xpaste_ray.compose.lookup import background_row, copied_objects, instance_row
 from xpaste_ray.compose.patch import (
@@ -48,7 +48,7 @@ class Rendered:
     painted: tuple[Painted, ...]
 
 
-def render(plan: PastePlan, pool: Pool, backgrounds: Backgrounds) -> Rendered:
+def render(plan: PastePlan, pool: Pool, backgrounds: AnyBackgrounds) -> Rendered:
     """Paint the placements in order, inside their rectangles only, then the copied objects.
 
     Placements end at the border of the background's view, also where copied objects need a larger canvas:
@@ -63,7 +63,7 @@ def render(plan: PastePlan, pool: Pool, backgrounds: Backgrounds) -> Rendered:
     return Rendered(canvas, tuple(painted))
 
 
-def _canvas(plan: PastePlan, backgrounds: Backgrounds) -> np.ndarray:
+def _canvas(plan: PastePlan, backgrounds: AnyBackgrounds) -> np.ndarray:
     row = background_row(plan, plan.background_id, plan.view, backgrounds)
     image = show(backgrounds.load(row), plan.view)
     if plan.view.size_hw == plan.canvas_hw:
@@ -102,7 +102,7 @@ def _recoloured(
 
 
 def _paste_copied(
-    canvas: np.ndarray, plan: PastePlan, copied: Copied, backgrounds: Backgrounds
+    canvas: np.ndarray, plan: PastePlan, copied: Copied, backgrounds: AnyBackgrounds
 ) -> list[Painted]:
     """Objects at their own places, hard edges. Source: Simple Copy-Paste, X-Paste's `self_copy`."""
     row = background_row(plan, copied.background_id, copied.view, backgrounds)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.backgrounds import AnyBackgrounds
 from xpaste_ray.categories import Category
 from xpaste_ray.compose.compositor import Compositor
 from xpaste_ray.compose.plan import PastePlan
@@ -19,7 +19,7 @@ from xpaste_ray.pool import Pool
 
 
 def dataset_spec(
-    settings: ComposeSettings, pool: Pool, backgrounds: Backgrounds, recipe: str, info: dict[str, Any]
+    settings: ComposeSettings, pool: Pool, backgrounds: AnyBackgrounds, recipe: str, info: dict[str, Any]
 ) -> DatasetSpec:
     """What the settings' dataset is. ConfigError if pool and backgrounds name categories differently."""
     output = settings.output

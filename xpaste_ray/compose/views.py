@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from xpaste_ray.backgrounds import BackgroundAnnotation, Backgrounds
+from xpaste_ray.backgrounds import AnyBackgrounds, BackgroundAnnotation
 from xpaste_ray.compose.plan import Copied, SizeHW, View
 from xpaste_ray.compose.visibility import Layer
 from xpaste_ray.config import CanvasSettings
@@ -125,7 +125,7 @@ def _tight(mask: np.ndarray, top_left_yx: tuple[int, int]) -> Layer:
     return Layer(np.ascontiguousarray(mask[y : y + height, x : x + width]), corner)
 
 
-def copied_annotations(copied: Copied, backgrounds: Backgrounds) -> tuple[BackgroundAnnotation, ...]:
+def copied_annotations(copied: Copied, backgrounds: AnyBackgrounds) -> tuple[BackgroundAnnotation, ...]:
     """The annotations that are copied, in their own order."""
     found = backgrounds.annotations(backgrounds.row_of_id(copied.background_id))
     return tuple(annotation for annotation in found if annotation.id in copied.annotation_ids)

@@ -4,6 +4,14 @@ Every section is the recipe of one step, so what a step's fingerprint covers can
 Only `resources` is in no recipe: where and how wide a run goes never changes a byte of it.
 """
 
+from xpaste_ray.config.classifier import (
+    AnyClassifier,
+    CamSettings,
+    ClipClassifier,
+    FeatureSettings,
+    ResNetClassifier,
+    TrainedClassifier,
+)
 from xpaste_ray.config.compose import (
     Blend,
     CanvasSettings,
@@ -18,6 +26,9 @@ from xpaste_ray.config.compose import (
     SizeSettings,
     Subsampling,
 )
+from xpaste_ray.config.em import EmSettings
+from xpaste_ray.config.foregrounds import Foregrounds, ForegroundSettings
+from xpaste_ray.config.images import ImagesSettings
 from xpaste_ray.config.presets import (
     PRESETS_DIR,
     change,
@@ -35,16 +46,20 @@ from xpaste_ray.config.score import RealSettings, ScoreSettings
 from xpaste_ray.config.segment import (
     AnyMethod,
     ClipSegMethod,
+    FelzenszwalbMethod,
     FullMethod,
     GrabCutMethod,
+    LimitSettings,
     Mask2FormerMethod,
     MaskRcnnMethod,
+    MasksMethod,
     SaliencyMethod,
     SamMethod,
     SegmentSettings,
+    SlicMethod,
 )
 from xpaste_ray.config.select import CutoutSettings, SelectSettings
-from xpaste_ray.config.settings import DatasetSettings, PoolSettings, Settings
+from xpaste_ray.config.settings import DatasetSettings, EmPasteSettings, PoolSettings, Settings
 from xpaste_ray.config.sources import (
     AnnotatedSource,
     AnySource,
@@ -63,13 +78,16 @@ from xpaste_ray.config.sources import (
 __all__ = [
     "PRESETS_DIR",
     "AnnotatedSource",
+    "AnyClassifier",
     "AnyMethod",
     "AnySource",
     "Blend",
+    "CamSettings",
     "CandidatesSource",
     "CanvasSettings",
     "CategoryRuleSettings",
     "CategorySettings",
+    "ClipClassifier",
     "ClipSegMethod",
     "ColourSettings",
     "ComposeSettings",
@@ -77,22 +95,32 @@ __all__ = [
     "CutoutsSource",
     "DatasetSettings",
     "DiffusionSource",
+    "EmPasteSettings",
+    "EmSettings",
     "EngineName",
+    "FeatureSettings",
+    "FelzenszwalbMethod",
     "FetchedSource",
     "FolderSource",
+    "ForegroundSettings",
+    "Foregrounds",
     "FormatName",
     "FullMethod",
     "GrabCutMethod",
     "ImageFormat",
+    "ImagesSettings",
     "Licence",
+    "LimitSettings",
     "Mask2FormerMethod",
     "MaskRcnnMethod",
+    "MasksMethod",
     "OcclusionSettings",
     "OutputSettings",
     "PlaceSettings",
     "PoolSettings",
     "PromptSettings",
     "RealSettings",
+    "ResNetClassifier",
     "ResourceSettings",
     "SaliencyMethod",
     "SamMethod",
@@ -102,8 +130,10 @@ __all__ = [
     "SelectSettings",
     "Settings",
     "SizeSettings",
+    "SlicMethod",
     "StageResources",
     "Subsampling",
+    "TrainedClassifier",
     "WebDatasetSource",
     "WebSource",
     "WorkerResources",

@@ -188,6 +188,9 @@ class ComposeSettings(Section):
     beside it; background_column: the Parquet column that holds them.
 
     background_draw: `random`, or `in-turn`: sample i takes background i, and begins again after the last.
+    contexts: other images to paste on, without annotations (EM-Paste, section 3.2): a run of `xpaste
+    contexts`, a folder, or a colour. mix: how many originals (`backgrounds`) are taken for how many contexts;
+    mix_by `image`: how often each original for how often each context, so that their numbers count, too.
     copy_rule: `pool` instances, objects of another annotated background (`self`), `both`, or `p:x` (self
     with probability x, else pool). layout: `free`, or `reference`: the layout of another annotated
     background. draw: `instance`, or `source-image` (all instances that were cut from one image).
@@ -197,6 +200,9 @@ class ComposeSettings(Section):
     backgrounds: str
     background_images: str | None = None
     background_column: str | None = None
+    contexts: str | None = None
+    mix: tuple[PositiveInt, PositiveInt] = (2, 1)  # EM-Paste, section 3.2: originals are duplicated twice
+    mix_by: Literal["source", "image"] = "source"  # ours; EM-Paste's presets say image
     exclude_categories: tuple[str, ...] = ()
     count: PositiveInt
     samples_per_shard: PositiveInt

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from xpaste_ray.config.base import Section
 from xpaste_ray.config.classifier import CamSettings, ClassifierSettings, FeatureSettings
@@ -27,6 +27,8 @@ class Foregrounds(Section):
 
 class ForegroundSettings(Section):
     """Everything that foregrounds are made from."""
+
+    model_config = ConfigDict(extra="ignore")  # a preset may say what is made of them, too
 
     seed: Annotated[int, Field(ge=0)]
     foregrounds: Foregrounds

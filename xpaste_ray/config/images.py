@@ -12,10 +12,11 @@ class ImagesSettings(Section):
     """Images with image-level labels, several an image if need be.
 
     path: a folder with a folder of images for each category; a VOC folder (names from Annotations/*.xml, its
-    boxes are not used); a COCO or LVIS file, or its dataset's folder (categories only); or a list (.csv,
-    .jsonl, .parquet) with the columns path and category, several categories with ; between them, or several
-    rows an image. labels: which of these; `auto` looks. images: where the images are, if not in the usual
-    places. vocabulary: whose ids and names the categories have, lvis or a file, see
+    boxes are not used), or one of its lists, ImageSets/Main/train.txt, for those images only; a COCO or LVIS
+    file, or its dataset's folder (categories only); a list (.csv, .jsonl, .parquet) with the columns path and
+    category, several categories with ; between them, or several rows an image; or embedded:labelled, the few
+    that the package ships. labels: which of these; `auto` looks. images: where the images are, if not in the
+    usual places. vocabulary: whose ids and names the categories have, lvis or a file, see
     `categories.load_vocabulary`; null for those of the images themselves. Longer sides are reduced to
     `max_side_px`. unit_size: pairs of an image and one of its categories that are computed together, at most:
     all of one image are, whatever their number.

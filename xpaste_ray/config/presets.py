@@ -9,14 +9,19 @@ from pydantic import ValidationError
 
 from xpaste_ray.categories import did_you_mean
 from xpaste_ray.config.base import Section
+from xpaste_ray.config.classifier import AnyClassifier
+from xpaste_ray.config.foregrounds import ForegroundSettings
 from xpaste_ray.config.segment import AnyMethod
-from xpaste_ray.config.settings import DatasetSettings, PoolSettings, Settings
+from xpaste_ray.config.settings import DatasetSettings, EmPasteSettings, PoolSettings, Settings
 from xpaste_ray.config.sources import AnySource
 from xpaste_ray.errors import ConfigError, StorageError
 from xpaste_ray.storage import locate
 from xpaste_ray.yaml12 import dump_yaml, load_yaml
 
-_NAMED = ("sources", "segment.methods")  # sections whose keys are names of the user's own, each of some kind
+# Sections whose keys are names of the user's own, each of some kind, and sections that are of some kind.
+_NAMED = {"sources": AnySource, "segment.methods": AnyMethod, "foregrounds.segment.methods": AnyMethod}
+_OF_A_KIND = {"foregrounds.classifier": AnyClassifier}
+_KNOWN = {**Settings.model_fields, **EmPasteSettings.model_fields}
 PRESETS_DIR = Path(__file__).resolve().parent.parent / "presets"
 
 _Job = TypeVar("_Job", bound=Section)
@@ -32,13 +37,17 @@ def preset_descriptions() -> dict[str, str]:
     return {name: path.read_text(encoding="utf-8").split("\n")[0][2:] for name, path in files.items()}
 
 
-def kind_of(preset: str) -> type[DatasetSettings] | type[PoolSettings]:
-    """What a preset sets: a dataset only, a pool only, or both."""
+AnySettings = DatasetSettings | PoolSettings | ForegroundSettings
+
+
+def kind_of(preset: str) -> type[AnySettings]:
+    """What a preset sets: a dataset, a pool, foregrounds, or all that one method needs."""
     sections = set(_read(preset))
-    for kind in (DatasetSettings, PoolSettings):
+    kinds: tuple[type[AnySettings], ...] = (DatasetSettings, PoolSettings, ForegroundSettings)
+    for kind in kinds:
         if sections <= set(kind.model_fields):
             return kind
-    return Settings
+    return EmPasteSettings if sections <= set(EmPasteSettings.model_fields) else Settings
 
 
 def load_settings(preset: str, overrides: Sequence[str] = ()) -> Settings:
@@ -81,7 +90,7 @@ def _is_path(preset: str) -> bool:
 
 
 def _read(preset: str) -> dict[str, Any]:
-    """The sections of a preset that ships or of a file; none that `Settings` does not know."""
+    """The sections of a preset that ships or of a file; none that no command knows."""
     if not _is_path(preset) and preset not in preset_names():
         raise ConfigError(
             f"unknown preset {preset!r}{did_you_mean(preset, preset_names())} "
@@ -99,12 +108,11 @@ def _read(preset: str) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is no YAML file: {error}") from None
-    known = Settings.model_fields
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds no settings: it needs sections, such as {', '.join(known)}")
+        raise ConfigError(f"{path} holds no settings: it needs sections, such as {', '.join(_KNOWN)}")
     for name in values:
-        if name not in known:
-            raise ConfigError(f"{path}: there is no section {name!r}{did_you_mean(str(name), known)}")
+        if name not in _KNOWN:
+            raise ConfigError(f"{path}: there is no section {name!r}{did_you_mean(str(name), _KNOWN)}")
     return values
 
 
@@ -117,7 +125,7 @@ def parse_settings(kind: type[_Job], values: Any, where: str = "") -> _Job:
         raise ConfigError("\n".join(told)) from None
 
 
-def dump_settings(settings: DatasetSettings | PoolSettings) -> str:
+def dump_settings(settings: AnySettings) -> str:
     """The settings as YAML, as a preset has them."""
     return dump_yaml(settings.model_dump(mode="json"))
 
@@ -183,17 +191,26 @@ def _explain(detail: Any) -> str:
 
 
 def _path(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Without what pydantic adds for unions: tags, and the kind of a named section."""
-    for named in _NAMED:
-        depth = named.count(".") + 2  # of what stands under a name
-        if _dotted(loc[: depth - 1]) == named and len(loc) > depth:
-            loc = (*loc[:depth], *loc[depth + 1 :])
+    """Without what pydantic adds for unions: tags, and the kind of a section that has one."""
+    if (depth := _depth_of_kind(loc)) and len(loc) > depth:
+        loc = (*loc[:depth], *loc[depth + 1 :])
     return tuple(part for part in loc if not str(part).startswith("("))
 
 
+def _depth_of_kind(loc: tuple[int | str, ...]) -> int:
+    """Of the section of some kind that an option stands in; 0 if there is none."""
+    for sections, below in ((_NAMED, 2), (_OF_A_KIND, 1)):  # parts of a path down to the section
+        for name in sections:
+            depth = name.count(".") + below
+            if _dotted(loc[: name.count(".") + 1]) == name:
+                return depth
+    return 0
+
+
 def _kinds(loc: tuple[int | str, ...]) -> str:
-    """Those that a named section may have."""
-    choices = AnySource if loc[0] == "sources" else AnyMethod
+    """Those that a section may have."""
+    sections = {**_NAMED, **_OF_A_KIND}
+    choices = next(sections[name] for name in sections if f"{_dotted(loc)}.".startswith(f"{name}."))
     return ", ".join(get_args(choice.model_fields["kind"].annotation)[0] for choice in get_args(choices))
 
 
@@ -206,8 +223,10 @@ def _shown(value: Any) -> Any:
 
 
 def _example(loc: tuple[int | str, ...]) -> Any:
-    """What preset demo, which sets everything, has at `loc`."""
-    value: Any = Settings.model_validate(_read("demo")).model_dump(mode="json")
+    """What a demo's preset, which sets everything, has at `loc`."""
+    known = not loc or loc[0] in Settings.model_fields
+    kind, preset = (Settings, "demo") if known else (EmPasteSettings, "empaste-demo")
+    value: Any = kind.model_validate(_read(preset)).model_dump(mode="json")
     for key in loc:
         value = value.get(key) if isinstance(value, dict) else None
     return value

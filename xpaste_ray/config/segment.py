@@ -94,13 +94,55 @@ class MaskRcnnMethod(_Network):
 
 
 class Mask2FormerMethod(_Network):
-    """Mask2Former of transformers, for categories that its vocabulary names. side_px: the image's longer side
-    for the network."""
+    """Mask2Former of transformers. classes: `named`, the instances of the image's category, if the
+    vocabulary names it; `any`, all that it finds, whatever they are (proposals, as EM-Paste wants them).
+    side_px: the image's longer side for the network."""
 
     kind: Literal["mask2former"]
+    classes: Literal["named", "any"] = "named"
     side_px: SidePx = 800
     min_score: Fraction = 0.5
     max_masks: PositiveInt = 10
+
+
+class _Superpixels(Section):
+    """Superpixels at several scales, and mergers of up to `max_merged` adjacent ones; of two that overlap by
+    more than `max_overlap_iou` the better, `max_masks` at most. Computed at `side_px`, the longer side of
+    larger images. The defaults find objects of composed scenes best: benchmarks/proposals.py."""
+
+    side_px: Annotated[int, Field(ge=32, le=2048)] = 256
+    max_merged: PositiveInt = 100
+    max_overlap_iou: Fraction = 0.8
+    max_masks: PositiveInt = 50
+
+
+class SlicMethod(_Superpixels):
+    """SLIC of scikit-image. segments: about how many superpixels, a number a scale. compactness: how much
+    nearness counts beside colour (scikit-image's own is 10)."""
+
+    kind: Literal["slic"]
+    segments: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (100, 250)
+    compactness: Annotated[float, Field(gt=0)] = 20.0
+
+
+class FelzenszwalbMethod(_Superpixels):
+    """Felzenszwalb and Huttenlocher's of scikit-image. scales: the larger, the larger the regions. sigma: of
+    the smoothing before, their own. min_segment_fraction: of the image, smaller ones join a neighbour."""
+
+    kind: Literal["felzenszwalb"]
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (25.0, 100.0)
+    sigma: Annotated[float, Field(ge=0)] = 0.8
+    min_segment_fraction: Fraction = 0.0015
+
+
+class MasksMethod(Section):
+    """Masks that were made elsewhere (COB, MCG, entity segmentation), known by the image's name. `path`: a
+    folder with a .png, .npy or .npz for each image, or a JSON file as COCO's; see `models.mask_files`.
+    The best by their scores, then the largest, `max_masks` at most."""
+
+    kind: Literal["masks"]
+    path: str
+    max_masks: PositiveInt = 100
 
 
 AnyMethod = (
@@ -111,14 +153,29 @@ AnyMethod = (
     | SaliencyMethod
     | MaskRcnnMethod
     | Mask2FormerMethod
+    | SlicMethod
+    | FelzenszwalbMethod
+    | MasksMethod
 )
 MethodSettings = Annotated[AnyMethod, Field(discriminator="kind")]
 
 
+class LimitSettings(Section):
+    """What is no object by its extent, whatever proposed it; null is no limit. Below `min_area_fraction` or
+    above `max_area_fraction` of the image, or with a box as high or wide as `max_box_span` of it or more.
+    EM-Paste drops what is under 0.01 of the image, and what spans about all of a dimension (0.98)."""
+
+    min_area_fraction: Fraction | None = None
+    max_area_fraction: Fraction | None = None
+    max_box_span: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
 class SegmentSettings(Section):
-    """Each of `methods` proposes masks for every image, under its name."""
+    """Each of `methods` proposes masks for every image, under its name. What is beyond `limits` is rejected
+    at once, and its mask not kept."""
 
     methods: dict[Name, MethodSettings]
+    limits: LimitSettings = LimitSettings()
 
     @field_validator("methods")
     @classmethod

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from xpaste_ray.config.base import Section
 from xpaste_ray.config.compose import ComposeSettings
+from xpaste_ray.config.foregrounds import ForegroundSettings
 from xpaste_ray.config.prompts import CategorySettings, PromptSettings
 from xpaste_ray.config.resources import ResourceSettings
 from xpaste_ray.config.score import ScoreSettings
@@ -55,5 +56,11 @@ class PoolSettings(Section):
 
 class Settings(PoolSettings, DatasetSettings):
     """Everything that a whole run is made from, from category names to a dataset."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class EmPasteSettings(ForegroundSettings, DatasetSettings):
+    """Everything that a whole run of EM-Paste is made from, from labelled images to a dataset."""
 
     model_config = ConfigDict(extra="forbid")

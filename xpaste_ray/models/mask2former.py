@@ -1,4 +1,4 @@
-"""Mask2Former: the instances of the categories that it was trained on."""
+"""Mask2Former: the instances of the categories that it was trained on, of one or of any."""
 
 from collections.abc import Sequence
 
@@ -18,11 +18,11 @@ from xpaste_ray.models.vocabulary import Vocabulary
 
 
 class Mask2FormerSegmenter:
-    """The instances of the image's category, best first. Raises ConfigError.
+    """The instances of the image's category, or those of any, best first. Raises ConfigError.
 
     An image is scaled until its longer side is `side_px`, and padded to a square: so every batch has one
-    shape. An instance's score is its probability of being of the category, times the mean probability of
-    the pixels of its mask (Cheng et al. 2022, instance inference; transformers'
+    shape. An instance's score is its probability of being of the category, or an object at all, times the
+    mean probability of the pixels of its mask (Cheng et al. 2022, instance inference; transformers'
     `post_process_instance_segmentation`, which makes hard masks of 384 x 384 only).
     """
 
@@ -32,7 +32,7 @@ class Mask2FormerSegmenter:
         self.micro_batch = images_at_once(settings.micro_batch, device)
         self._network = load_network(Mask2FormerForUniversalSegmentation, folder).to(device)
         self._vocabulary = Vocabulary(self._network.config.id2label)
-        self.refusal = self._vocabulary.refusal
+        self._named = settings.classes == "named"
         side = settings.side_px
         self._processor = image_processor(
             Mask2FormerImageProcessor, folder, {"shortest_edge": side, "longest_edge": side}
@@ -40,7 +40,7 @@ class Mask2FormerSegmenter:
 
     @torch.inference_mode()
     def __call__(self, shown: Sequence[Shown]) -> list[list[SoftMask]]:
-        labels = [self._vocabulary.label_of(one.category) for one in shown]
+        labels = [self._vocabulary.label_of(one.category) if self._named else None for one in shown]
         side = self._settings.side_px
         images = [self._prepared(one.image) for one in shown]
         pixels = torch.cat([_padded(image, side) for image in images])
@@ -48,9 +48,14 @@ class Mask2FormerSegmenter:
             output = self._network(pixels.to(self._device))
         scores = output.class_queries_logits.float().softmax(dim=-1)
         return [
-            self._instances(scores[i, :, label], _unpadded(output.masks_queries_logits[i], image, side), one)
+            self._instances(
+                _probability(scores[i], label), _unpadded(output.masks_queries_logits[i], image, side), one
+            )
             for i, (label, image, one) in enumerate(zip(labels, images, shown, strict=True))
         ]
+
+    def refusal(self, category: str) -> str | None:
+        return self._vocabulary.refusal(category) if self._named else None
 
     def _prepared(self, image: np.ndarray) -> torch.Tensor:
         """(1, 3, h, w), its sides multiples of 32."""
@@ -69,6 +74,11 @@ class Mask2FormerSegmenter:
         )[0]
         masks: np.ndarray = whole.sigmoid().cpu().numpy()
         return [SoftMask(*pair) for pair in zip(masks, scores[order].tolist(), strict=True)]
+
+
+def _probability(scores: torch.Tensor, label: int | None) -> torch.Tensor:
+    """(Q,) of (Q, labels + 1), the last for no object: of one label, or of any."""
+    return 1 - scores[:, -1] if label is None else scores[:, label]
 
 
 def _padded(image: torch.Tensor, side_px: int) -> torch.Tensor:

@@ -9,23 +9,28 @@ import numpy as np
 from xpaste_ray.config.segment import (
     AnyMethod,
     ClipSegMethod,
+    FelzenszwalbMethod,
     FullMethod,
     GrabCutMethod,
     Mask2FormerMethod,
     MaskRcnnMethod,
+    MasksMethod,
     SaliencyMethod,
     SamMethod,
+    SlicMethod,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """An image to segment. image: (H, W, 3) uint8 RGB, may be read-only. candidate_id: keys whatever a method
-    draws at random. category: as the vocabulary names it."""
+    draws at random. category: as the vocabulary names it. uri: what its source calls the image, see
+    `sources`; None for one that was generated."""
 
     candidate_id: str
     category: str
     image: np.ndarray
+    uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,16 @@ class Choosy(Protocol):
         ...
 
 
+def sees_only_the_image(settings: AnyMethod) -> bool:
+    """Whether all categories of one image get the same masks. GrabCut draws by the candidate's id."""
+    match settings:
+        case Mask2FormerMethod():
+            return settings.classes == "any"
+        case ClipSegMethod() | MaskRcnnMethod() | GrabCutMethod():
+            return False
+    return True
+
+
 def build_segmenter(settings: AnyMethod, device: str = "cpu") -> Segmenter:
     """Load what `settings` names. Imported here, so that a run loads no library that it does not use.
 
@@ -96,3 +111,11 @@ def build_segmenter(settings: AnyMethod, device: str = "cpu") -> Segmenter:
             from xpaste_ray.models.mask2former import Mask2FormerSegmenter
 
             return Mask2FormerSegmenter(settings, device)
+        case SlicMethod() | FelzenszwalbMethod():
+            from xpaste_ray.models.superpixels import SuperpixelSegmenter
+
+            return SuperpixelSegmenter(settings)
+        case MasksMethod():
+            from xpaste_ray.models.mask_files import MaskFileSegmenter
+
+            return MaskFileSegmenter(settings)

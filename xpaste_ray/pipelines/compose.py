@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from xpaste_ray import __version__
-from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.backgrounds import AnyBackgrounds
 from xpaste_ray.compose.compositor import Compositor
 from xpaste_ray.compose.shards import compose_shard, dataset_spec
 from xpaste_ray.config import ComposeSettings, ResourceSettings
@@ -42,7 +42,7 @@ class ComposeJob:
     settings: ComposeSettings
     seed: int
     pool: Pool
-    backgrounds: Backgrounds
+    backgrounds: AnyBackgrounds
     plans: PlanFolder | None = None
 
     def step(self) -> Step:

@@ -63,7 +63,6 @@ def pointer(root: Location, folder: Location) -> dict[str, str]:
     with (folder / _FILE).open() as data:
         return {
             "current": folder.relative_to(root).as_posix(),
-            "images": (folder / "images").relative_to(root).as_posix(),
             "checksum": hash_stream(data),
         }
 

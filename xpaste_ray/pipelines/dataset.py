@@ -2,7 +2,9 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
+from xpaste_ray.backgrounds import AnyBackgrounds, MixedBackgrounds
 from xpaste_ray.config import DatasetSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats.contract import SPEC_FILE
@@ -52,14 +54,7 @@ def compose_dataset(job: ComposeJob, settings: DatasetSettings, out: Path, progr
         record = start_record(run, settings.model_dump(mode="json"), {"compose": step}, progress)
         summary = Summary()
         written = make_dataset(job, out, spec, settings.resources, progress, summary)
-        summary.counts = {
-            "dataset": dict(written),
-            "backgrounds": {
-                "usable": len(job.backgrounds),
-                "rejected": dict(job.backgrounds.rejected),
-                "rejected_annotations": dict(job.backgrounds.rejected_annotations),
-            },
-        }
+        summary.counts = {"dataset": dict(written), **_background_counts(job.backgrounds)}
         summary.wall_seconds = time.perf_counter() - began
         finish_record(run, record, summary)
     return summary
@@ -74,6 +69,21 @@ def write_dataset_plans(job: ComposeJob, settings: DatasetSettings, out: Path, p
             start_record(run, settings.model_dump(mode="json"), {"compose": step}, progress)
         make_plans(job, out / PLANS_FOLDER, step.fingerprint, settings.resources, progress)
     return out / PLANS_FOLDER
+
+
+def _background_counts(backgrounds: AnyBackgrounds) -> dict[str, Any]:
+    """Usable and rejected images; contexts, if there are any, beside the originals."""
+    told: dict[str, Any] = {
+        "backgrounds": {
+            "usable": len(backgrounds) - backgrounds.context_count,
+            "rejected": dict(backgrounds.rejected),
+            "rejected_annotations": dict(backgrounds.rejected_annotations),
+        }
+    }
+    if isinstance(backgrounds, MixedBackgrounds):
+        contexts = backgrounds.contexts
+        told["contexts"] = {"usable": len(contexts), "rejected": dict(contexts.rejected)}
+    return told
 
 
 def _vocabulary(job: ComposeJob) -> str:

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpaste_ray.backgrounds import Backgrounds
+from xpaste_ray.backgrounds import AnyBackgrounds
 from xpaste_ray.config import Settings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats.dataset import is_finished
@@ -55,7 +55,7 @@ class _DatasetJob:
 
     pool: PoolJob
     settings: Settings
-    backgrounds: Backgrounds
+    backgrounds: AnyBackgrounds
 
     def is_done(self) -> bool:
         run = self.pool.run

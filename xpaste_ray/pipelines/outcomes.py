@@ -24,14 +24,14 @@ def made_in(run: RunDir) -> dict[str, int]:
 
 def kept_in(folder: Location) -> dict[str, int]:
     """How many proposals are instances of a sealed pool, and of how many candidates they are."""
-    images = source_images(folder)
-    return {"candidate": pc.count_distinct(images).as_py(), "proposal": len(images)}
+    candidates = kept_candidates(folder)
+    return {"candidate": pc.count_distinct(candidates).as_py(), "proposal": len(candidates)}
 
 
-def source_images(folder: Location) -> pa.ChunkedArray:
+def kept_candidates(folder: Location) -> pa.ChunkedArray:
     """The candidate of each instance of a sealed pool."""
     with (folder / INDEX).open() as data:
-        return pa.ipc.open_file(data).read_all()["source_image"]
+        return pa.ipc.open_file(data).read_all()["candidate_id"]
 
 
 def count_outcomes(

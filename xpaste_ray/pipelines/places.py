@@ -1,11 +1,11 @@
 """What a path means inside a Ray job, whose working directory is a copy that is deleted after it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xpaste_ray.config import PoolSettings
+from xpaste_ray.config import ForegroundSettings, PoolSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.hub import PREFIX
 
@@ -21,25 +21,46 @@ def check_absolute(option: str, place: str) -> None:
         )
 
 
-_PLACES = ("model", "path", "list", "run", "annotations", "images", "crops", "nsfw", "aesthetic")
+_PLACES = ("model", "weights", "path", "list", "run", "annotations", "images", "crops", "nsfw", "aesthetic")
 
 
 def places_of(settings: PoolSettings) -> Iterator[tuple[str, str]]:
     """Options of a pool's settings that name a file or folder which every node reads, with their values."""
-    return (
-        (option, place) for option, place in _named(settings) if not place.startswith(("embedded:", PREFIX))
-    )
+    return _not_shipped(_named(settings))
 
 
-def hub_models(settings: PoolSettings) -> Iterator[tuple[str, str]]:
+def _not_shipped(named: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((option, place) for option, place in named if not place.startswith(("embedded:", PREFIX)))
+
+
+def hub_models(settings: PoolSettings | ForegroundSettings) -> Iterator[tuple[str, str]]:
     """Options that name a model of the Hub, with their values."""
-    return ((option, place) for option, place in _named(settings) if place.startswith(PREFIX))
+    if isinstance(settings, PoolSettings):
+        named = _named(settings)
+    else:
+        named = _named_in(_foreground_sections(settings))
+    return ((option, place) for option, place in named if place.startswith(PREFIX))
+
+
+def foreground_places(settings: ForegroundSettings) -> Iterator[tuple[str, str]]:
+    """As `places_of`, of foregrounds."""
+    return _not_shipped(_named_in(_foreground_sections(settings)))
+
+
+def _foreground_sections(settings: ForegroundSettings) -> dict[str, Any]:
+    told = settings.foregrounds
+    methods = {f"foregrounds.segment.methods.{name}": one for name, one in told.segment.methods.items()}
+    return {"foregrounds.images": told.images, **methods, "foregrounds.classifier": told.classifier}
 
 
 def _named(settings: PoolSettings) -> Iterator[tuple[str, str]]:
     sections: dict[str, Any] = {f"sources.{name}": one for name, one in settings.sources.items()}
     sections |= {f"segment.methods.{name}": one for name, one in settings.segment.methods.items()}
     sections |= {"score": settings.score, "score.real": settings.score.real}
+    return _named_in(sections)
+
+
+def _named_in(sections: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for section, told in sections.items():
         for option in _PLACES:
             place = getattr(told, option, None)

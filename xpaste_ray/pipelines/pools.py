@@ -15,7 +15,7 @@ from xpaste_ray.config import CutoutSettings, PoolSettings, ResourceSettings
 from xpaste_ray.errors import RunError, SchemaError
 from xpaste_ray.fingerprints import fingerprint, hash_bytes, hash_stream
 from xpaste_ray.pipelines.job import Progress, start_ray
-from xpaste_ray.pipelines.outcomes import count_outcomes, empty_categories, kept_in, made_in, source_images
+from xpaste_ray.pipelines.outcomes import count_outcomes, empty_categories, kept_candidates, kept_in, made_in
 from xpaste_ray.pipelines.scores import read_scores, stored_embeddings
 from xpaste_ray.pipelines.steps import Step
 from xpaste_ray.pool import SealedShard, ShardMap, ShardSealer, is_sealed, seal_pool, seal_serially
@@ -129,7 +129,7 @@ def _selected(run: RunDir, settings: PoolSettings, progress: Progress) -> Select
 def _unusable(rejections: Sequence[tuple[str, str, str, str]], folder: Location) -> pa.Table:
     """Rows of `REJECTS` for what turned out unusable when it was cut out. A candidate, which each of its
     proposals names, is one of them once, and if no other instance of it is in the pool."""
-    kept = set(source_images(folder).to_pylist()) if rejections else set()
+    kept = set(kept_candidates(folder).to_pylist()) if rejections else set()
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for rejection in rejections:
         kind, name, *_ = rejection

@@ -9,16 +9,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from xpaste_ray.config import AnySource, DiffusionSource, PoolSettings, ResourceSettings, StageResources
+from xpaste_ray.config import (
+    AnySource,
+    DiffusionSource,
+    Foregrounds,
+    PoolSettings,
+    ResNetClassifier,
+    ResourceSettings,
+    StageResources,
+    TrainedClassifier,
+)
 from xpaste_ray.config.segment import (
     AnyMethod,
     ClipSegMethod,
+    FelzenszwalbMethod,
     FullMethod,
     GrabCutMethod,
     Mask2FormerMethod,
     MaskRcnnMethod,
+    MasksMethod,
     SaliencyMethod,
     SamMethod,
+    SlicMethod,
 )
 from xpaste_ray.errors import ConfigError
 
@@ -37,10 +49,14 @@ _EMBEDDED_STEP_S, _EMBEDDED_CLIP_S = 0.011, 0.012
 _READ_S = 0.03  # decode a photograph, and reduce it
 _GRABCUT_S = {True: 0.011, False: 0.7}  # at the embedded model's 64 px, and at 512
 _FULL_S = 0.001
+_SLIC_S, _FELZENSZWALB_S = 0.08, 0.12  # at 256 px, a scale, with the masks at 640 x 480
+_MASK_FILE_S = 0.05  # read, and a hundred masks scaled
 _SAM_TFLOP, _SAM_PROMPT_TFLOP = 0.972, 0.0036  # ViT-B: the encoder, and one prompt in the decoder
 _CLIPSEG_TFLOP, _MATTING_S = 0.1, 3.0  # ViT-B/16 at 352 px; the closed form at 512 px, always on a core
 _MASK_RCNN_TFLOP, _MASK2FORMER_TFLOP = 0.27, 0.6  # ResNet-50 with FPN; Swin-S
 _BLIP_TFLOP = 0.15  # ViT-B/16 at 384 px, and two captions of 20 words
+_RESNET_TFLOP = {"resnet18": 0.0036, "resnet34": 0.0073, "resnet50": 0.0082, "resnet101": 0.0157}  # at 224 px
+_SEGMENTS, _SEGMENT_PICTURE_S = 50, 0.0005  # of an image; to cut one out, always on a core
 _SALIENCY_TFLOP = 0.075  # U2-Net at 320 px, always on a core
 
 
@@ -124,6 +140,22 @@ def context_costs(source: DiffusionSource, score_model: str) -> dict[str, Cost]:
     return {"source": _source_cost(source), "score": score}
 
 
+def foreground_costs(settings: Foregrounds) -> dict[str, Cost]:
+    """What a pair of an image and a category costs in each model stage: its segments are looked at one by
+    one."""
+    classifier = settings.classifier
+    tflop = _CLIP_TFLOP
+    if isinstance(classifier, ResNetClassifier):
+        tflop = _RESNET_TFLOP[classifier.arch] * (classifier.side_px / 224) ** 2
+    elif isinstance(classifier, TrainedClassifier):
+        tflop = _RESNET_TFLOP["resnet50"]
+    return {
+        "source": Cost(_READ_S),
+        "segment": _segment_cost(settings.segment.methods.values(), embedded=False),
+        "score": _model_cost(_SEGMENTS * tflop, _SEGMENTS * _SEGMENT_PICTURE_S),
+    }
+
+
 def _source_cost(source: AnySource | None) -> Cost:
     if not isinstance(source, DiffusionSource):
         return Cost(_READ_S)
@@ -160,6 +192,12 @@ def _method_cost(method: AnyMethod, embedded: bool) -> Cost:
             return _model_cost(_MASK_RCNN_TFLOP)
         case Mask2FormerMethod():
             return _model_cost(_MASK2FORMER_TFLOP)
+        case SlicMethod():
+            return Cost(len(method.segments) * _SLIC_S * (method.side_px / 256) ** 2)
+        case FelzenszwalbMethod():
+            return Cost(len(method.scales) * _FELZENSZWALB_S * (method.side_px / 256) ** 2)
+        case MasksMethod():
+            return Cost(_MASK_FILE_S)
 
 
 def _model_cost(tflop: float, core_s: float = 0.0) -> Cost:

@@ -6,9 +6,10 @@ same need not be made again, what differs can be named.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xpaste_ray.backgrounds import Backgrounds, resolve_source
+from xpaste_ray.backgrounds import AnyBackgrounds, resolve_source, with_contexts
 from xpaste_ray.categories import Category
 from xpaste_ray.compose.size_table import size_table_id
 from xpaste_ray.config import ComposeSettings, DatasetSettings, PoolSettings, ScoreSettings, SegmentSettings
@@ -17,7 +18,7 @@ from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.models.clip_config import embedding_dim
 from xpaste_ray.models.folders import OPEN_CLIP_FILE, model_folder, model_name
 from xpaste_ray.models.heads import head_folders, open_heads
-from xpaste_ray.models.networks import network_name
+from xpaste_ray.models.networks import named_by, network_name
 from xpaste_ray.models.real_crops import open_real_crops, settled
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.opening import chosen_categories, open_sources
@@ -80,25 +81,33 @@ def resolve_inputs(
         open_sources(settings, categories, run, progress, may_search),
         scoring,
         model_name(settings.score.model, score),
-        _segment_models(settings.segment),
+        segment_models(settings.segment, "segment"),
         _score_files(scoring, categories, dim),
         dim,
     )
 
 
-def _segment_models(settings: SegmentSettings) -> dict[str, str]:
-    """Which files each method computes with. ConfigError if they are not there."""
+def segment_models(settings: SegmentSettings, option: str) -> dict[str, str]:
+    """Which files each method computes with, by its name. option: where the settings stand. ConfigError if
+    they are not there."""
     told = {
-        name: network_name(one, f"segment.methods.{name}.model") for name, one in settings.methods.items()
+        name: network_name(one, f"{option}.methods.{name}.{named_by(one)}")
+        for name, one in settings.methods.items()
     }
     return {name: network for name, network in told.items() if network}
 
 
-def _segment_recipe(inputs: Inputs) -> dict[str, Any]:
-    """Methods by name, in the order in which they run."""
-    dumped = inputs.settings.segment.model_dump(mode="json")["methods"]
-    named = {name: {"model": model} for name, model in inputs.segment_models.items()}
-    return {"methods": {name: {**dumped[name], **named.get(name, {})} for name in sorted(dumped)}}
+def segment_recipe(settings: SegmentSettings, networks: Mapping[str, str]) -> dict[str, Any]:
+    """Methods by name, in the order in which they run; limits where there are any. networks: see
+    `segment_models`."""
+    dumped = settings.model_dump(mode="json")["methods"]
+    named = {name: {named_by(settings.methods[name]): told} for name, told in networks.items()}
+    limits = settings.limits.model_dump(mode="json", exclude_none=True)
+    recipe = {
+        "methods": {name: {**dumped[name], **named.get(name, {})} for name in sorted(dumped)},
+        **({"limits": limits} if limits else {}),
+    }
+    return {"algorithm": _ALGORITHMS["segment"], "segment": recipe}
 
 
 def _settled(settings: ScoreSettings) -> ScoreSettings:
@@ -122,15 +131,14 @@ def _score_files(settings: ScoreSettings, categories: Sequence[Category], dim: i
     return told
 
 
-def open_backgrounds(settings: DatasetSettings) -> Backgrounds:
-    """The backgrounds that the settings name, indexed if they are not yet. Raises ConfigError."""
+def open_backgrounds(settings: DatasetSettings) -> AnyBackgrounds:
+    """The backgrounds that the settings name, their contexts among them, indexed if they are not yet. Raises
+    ConfigError."""
     compose, resources = settings.compose, settings.resources
-    backgrounds = index_backgrounds(
-        resolve_source(compose.backgrounds, compose.background_images, compose.background_column),
-        workers=resources.compose.actors,
-        ray_cpus=cpus_booked(resources),
-    )
-    return backgrounds.without_categories(compose.exclude_categories)
+    indexed = partial(index_backgrounds, workers=resources.compose.actors, ray_cpus=cpus_booked(resources))
+    source = resolve_source(compose.backgrounds, compose.background_images, compose.background_column)
+    originals = indexed(source).without_categories(compose.exclude_categories)
+    return with_contexts(originals, compose.contexts, indexed)
 
 
 def units_recipe(inputs: Inputs) -> str:
@@ -180,7 +188,7 @@ def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[st
             "sources": _source_recipes(inputs),
             "categories": {"names": _category_lines(inputs)},
         },
-        "segment": {"algorithm": _ALGORITHMS["segment"], "segment": _segment_recipe(inputs)},
+        "segment": segment_recipe(settings.segment, inputs.segment_models),
         "score": {
             "algorithm": _ALGORITHMS["score"],
             "score": {
@@ -193,6 +201,11 @@ def plan_steps(inputs: Inputs, compose: dict[str, Any] | None = None) -> dict[st
     }
     if compose:
         recipes["compose"] = compose
+    return chain(recipes)
+
+
+def chain(recipes: Mapping[str, dict[str, Any]]) -> dict[str, Step]:
+    """Steps in order, each with the fingerprint of all before it in its own."""
     steps: dict[str, Step] = {}
     parent = ""
     for name, recipe in recipes.items():
@@ -222,11 +235,12 @@ def _step(recipe: dict[str, Any], parent: str) -> Step:
     return Step(recipe, fingerprint({"parent": parent, **recipe}))
 
 
-def compose_recipe(settings: ComposeSettings, backgrounds: Backgrounds, seed: int) -> dict[str, Any]:
+def compose_recipe(settings: ComposeSettings, backgrounds: AnyBackgrounds, seed: int) -> dict[str, Any]:
     """Everything but the pool that can change a byte of a composed dataset. Files are known by what is in
     them, not by where they lie."""
-    named_otherwise = {"exclude_categories", "background_images", "background_column"}  # by the fingerprint
-    dumped = settings.model_dump(mode="json", exclude=named_otherwise)
+    named_otherwise = {"exclude_categories", "background_images", "background_column", "contexts"}
+    unused = set() if backgrounds.context_count else {"mix", "mix_by"}
+    dumped = settings.model_dump(mode="json", exclude=named_otherwise | unused)  # the fingerprint names those
     dumped["backgrounds"] = backgrounds.fingerprint
     dumped["size"]["table"] = size_table_id(settings.size.table)
     return {"algorithm": _ALGORITHMS["compose"], "compose": dumped, "seed": seed}

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import hash_bytes
-from xpaste_ray.pool.layout import FORMAT, INDEX_SCHEMA, INSTANCE_SCHEMA, MANIFEST
+from xpaste_ray.pool.layout import FORMAT, INDEX_SCHEMA, INSTANCE_SCHEMA, MANIFEST, image_of
 from xpaste_ray.pool.pixels import load_pixels
 from xpaste_ray.runs import read_json
 from xpaste_ray.storage import Location
 
-_SHARED = ("instance_id", "category_id", "height", "width")  # of an instance and its row of the index
+_SHARED = ("instance_id", "category_id", "candidate_id", "height", "width")  # of an instance and in the index
 
 MISSING = "missing"
 
@@ -86,15 +86,15 @@ def _check_index(
 def _check_shard(shard: pa.Table, index: pa.Table) -> Iterator[str]:
     """Each instance at the place that the index says, as it says, and with all of its pixels."""
     places = {
-        (row["batch"], row["offset"]): [row[name] for name in _SHARED]
-        for row in index.select(["batch", "offset", *_SHARED]).to_pylist()
+        (row["batch"], row["offset"]): [*(row[name] for name in _SHARED), row["image"]]
+        for row in index.select(["batch", "offset", *_SHARED, "image"]).to_pylist()
     }
     if len(places) != shard.num_rows:
         yield f"{shard.num_rows} instances, but {len(places)} in the index"
     for number, batch in enumerate(shard.to_batches()):
         for offset in range(batch.num_rows):
             (row,) = batch.slice(offset, 1).to_pylist()
-            if places.get((number, offset)) != [row[name] for name in _SHARED]:
+            if places.get((number, offset)) != [*(row[name] for name in _SHARED), image_of(row)]:
                 yield f"instance {row['instance_id']}: the index says something else"
             try:
                 if not np.any(load_pixels(row)[..., 3]):

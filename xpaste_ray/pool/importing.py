@@ -269,15 +269,15 @@ def _row(folder: Location, entry: _Entry, settings: CutoutSettings) -> Row:
         image, mask = _picture(data), _picture(mask_data)[..., 0]
         if image.shape[:2] != mask.shape:
             raise RowError("sizes_differ")
-        content, cutout = data + mask_data, _cleaned(image, mask, settings)
+        cutout = _cleaned(image, mask, settings)
     else:
         rgba = decode_rgba(data)
-        image, mask, content = rgba[..., :3], np.ascontiguousarray(rgba[..., 3]), data
+        image, mask, mask_data = rgba[..., :3], np.ascontiguousarray(rgba[..., 3]), b""
         if entry.cleaned:
             cutout = crop_cutout(image, mask, settings.max_side_px)
         else:
             cutout = _cleaned(image, mask, settings)
-    return _with_pixels(_head(entry, content, mask, cutout), cutout.rgba, settings)
+    return _with_pixels(_head(entry, data, mask_data, mask, cutout), cutout.rgba, settings)
 
 
 def _cleaned(image: np.ndarray, mask: np.ndarray, settings: CutoutSettings) -> Cutout:
@@ -290,10 +290,10 @@ def _cleaned(image: np.ndarray, mask: np.ndarray, settings: CutoutSettings) -> C
     return cutout
 
 
-def _head(entry: _Entry, content: bytes, mask: np.ndarray, cutout: Cutout) -> Row:
-    """What is known of a file of somebody else's: an id that follows from its category and its bytes."""
-    content_hash = hash_bytes(content)
-    candidate = f"{entry.category.id}-{content_hash[:16]}"
+def _head(entry: _Entry, data: bytes, mask_data: bytes, mask: np.ndarray, cutout: Cutout) -> Row:
+    """What is known of a file of somebody else's: an id that follows from its category and its bytes, those
+    of its mask too. The hash is the picture's alone: cut-outs of one picture are told by it."""
+    candidate = f"{entry.category.id}-{hash_bytes(data + mask_data)[:16]}"
     return {
         **dict.fromkeys(PROVENANCE),
         "instance_id": instance_id(candidate, GIVEN, 0),
@@ -304,7 +304,7 @@ def _head(entry: _Entry, content: bytes, mask: np.ndarray, cutout: Cutout) -> Ro
         "ordinal": 0,
         "source": SOURCE,
         "uri": entry.path,
-        "content_hash": content_hash,
+        "content_hash": hash_bytes(data),
         "area_fraction": object_fraction(mask),
         "source_size_hw": list(mask.shape),
         "source_box_xywh": list(cutout.source_box_xywh),

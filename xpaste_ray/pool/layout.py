@@ -8,18 +8,22 @@
 Nothing in them tells when, where or by how many workers the pool was made.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 MANIFEST = "manifest.json"
 INDEX = "index.arrow"
 REJECTS_FILE = "rejects.parquet"
-FORMAT = 3
+FORMAT = 4
 
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("instance_id", pa.string(), nullable=False),
         pa.field("category_id", pa.int64(), nullable=False),
-        pa.field("source_image", pa.string(), nullable=False),  # equal for instances cut from one image
+        pa.field("candidate_id", pa.string(), nullable=False),
+        pa.field("image", pa.string(), nullable=False),  # see `image_of`
         pa.field("height", pa.int32(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("shard", pa.int32(), nullable=False),
@@ -60,6 +64,17 @@ INSTANCE_SCHEMA = pa.schema(
 
 PIXELS = ("rgba", "alpha")
 PROVENANCE = tuple(name for name in INSTANCE_SCHEMA.names if name not in PIXELS)
+
+
+def image_of(row: Mapping[str, Any]) -> str:
+    """What is equal for instances that were cut from one image, whatever their category. row: of
+    `INSTANCE_SCHEMA`.
+
+    The hash of the image's bytes, where it was read: a candidate is one image and one of its categories. What
+    was generated has none, and there each candidate is an image of its own.
+    """
+    image: str = row.get("content_hash") or row["candidate_id"]
+    return image
 
 
 def shard_name(number: int) -> str:

@@ -143,8 +143,9 @@ class Pool:
 
     @cached_property
     def rows_by_source_image(self) -> tuple[np.ndarray, ...]:
-        """Instance numbers of every source image, in the order of the images' first instances."""
-        images = self._index["source_image"].combine_chunks().dictionary_encode().indices.to_numpy()
+        """Instance numbers of every image that instances were cut from, of whatever categories, in the order
+        of the images' first instances."""
+        images = self._index["image"].combine_chunks().dictionary_encode().indices.to_numpy()
         order = np.argsort(images, kind="stable")
         return tuple(np.split(order, np.flatnonzero(np.diff(images[order])) + 1))
 

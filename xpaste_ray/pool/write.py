@@ -24,6 +24,7 @@ from xpaste_ray.pool.layout import (
     INSTANCE_SCHEMA,
     MANIFEST,
     REJECTS_FILE,
+    image_of,
     shard_name,
 )
 from xpaste_ray.records import REJECTS
@@ -146,7 +147,8 @@ def _index_row(row: Row, shard: int, batch: int, offset: int) -> Row:
     return {
         "instance_id": row["instance_id"],
         "category_id": row["category_id"],
-        "source_image": row["candidate_id"],
+        "candidate_id": row["candidate_id"],
+        "image": image_of(row),
         "height": row["height"],
         "width": row["width"],
         "shard": shard,

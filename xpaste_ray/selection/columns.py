@@ -1,5 +1,6 @@
 """Score columns as arrays of numbers: names are numbered, so that nothing after this compares text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,11 @@ import pyarrow.compute as pc
 from xpaste_ray.config import SelectSettings
 from xpaste_ray.records import SCORES, check_schema
 
-_ALWAYS = (
+ALWAYS = (
     "round", "unit", "candidate_id", "category_id", "category", "index", "candidate_reason", "method",
     "ordinal", "status", "reason", "area_fraction",
 )  # fmt: skip
+"""What any rule reads, and passes on of what it keeps."""
 
 
 def columns_of(rule: SelectSettings) -> tuple[str, ...]:
@@ -28,7 +30,7 @@ def columns_of(rule: SelectSettings) -> tuple[str, ...]:
 
 def kept_columns(rule: SelectSettings) -> tuple[str, ...]:
     """Those that are passed on of what is kept."""
-    return (*_ALWAYS, rule.score)
+    return (*ALWAYS, rule.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,15 @@ class Columns:
 
 def read_columns(scores: pa.Table, rule: SelectSettings) -> Columns:
     """Of rows of `SCORES`; columns that the rule does not read may be missing. SchemaError for the others."""
-    names = columns_of(rule)
+    return columns_from(scores, columns_of(rule), rule.score)
+
+
+def columns_from(scores: pa.Table, names: Sequence[str], score_name: str) -> Columns:
+    """Of rows of `SCORES` that have the columns `names`, the score among them. SchemaError if they do not."""
     expected = pa.schema([SCORES.field(name) for name in names])
     given = [name for name in scores.schema.names if name in names]
     check_schema(pa.schema([scores.schema.field(name) for name in given]), expected, "select")
-    score = numbers(scores, rule.score)
+    score = numbers(scores, score_name)
     usable = pc.equal(scores["status"], "ok").fill_null(False).to_numpy() & np.isfinite(score)
     methods = numbered(scores["method"])
     ordinals = pc.fill_null(scores["ordinal"], 0).to_numpy().astype(np.int64)

@@ -8,14 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xpaste_ray.config import SelectSettings
 from xpaste_ray.errors import SchemaError
 from xpaste_ray.selection.columns import Columns
 from xpaste_ray.selection.greedy import keep_better
 
 
 def covered(
-    columns: Columns, overlaps: pa.ChunkedArray, passing: np.ndarray, rule: SelectSettings
+    columns: Columns,
+    overlaps: pa.ChunkedArray,
+    passing: np.ndarray,
+    max_overlap_iou: float,
+    max_containment: float,
 ) -> list[tuple[str, np.ndarray]]:
     """Of the `passing` rows (N,) bool: rows (n,) that go because a better one of their candidate stays.
 
@@ -29,8 +32,8 @@ def covered(
     told = lists.flatten()
     one = np.repeat(rows, pc.fill_null(lists.value_lengths(), 0).to_numpy())
     other = _row_at(columns.candidate, one, told.field("place").to_numpy(zero_copy_only=False))
-    too_near = told.field("iou").to_numpy(zero_copy_only=False) > rule.max_overlap_iou
-    inside = told.field("contained").to_numpy(zero_copy_only=False) > rule.max_containment
+    too_near = told.field("iou").to_numpy(zero_copy_only=False) > max_overlap_iou
+    inside = told.field("contained").to_numpy(zero_copy_only=False) > max_containment
     pairs = (too_near | inside) & passing[other]
     one, other, too_near = one[pairs], other[pairs], too_near[pairs]
     swapped = _is_better(columns, other, one)

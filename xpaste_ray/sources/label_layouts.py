@@ -20,7 +20,7 @@ from xpaste_ray.backgrounds.dataset import (
     path_in_root,
     usual_roots,
 )
-from xpaste_ray.categories import Category, category_from_coco
+from xpaste_ray.categories import Category, category_from_coco, name_key
 from xpaste_ray.config.images import ImagesSettings
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.formats.voc import IMAGES, XML
@@ -32,8 +32,13 @@ from xpaste_ray.sources.index_file import SUFFIXES, is_index_file, read_index
 from xpaste_ray.sources.voc import names_in_xml
 from xpaste_ray.storage import SCHEMES, Location, locate
 
+IMAGE_SETS = "ImageSets"  # VOC's folder of lists: Main/train.txt and the like
+_PACKAGE = Path(__file__).resolve().parent.parent
+_SHIPPED = {"embedded:labelled": _PACKAGE / "embedded" / "labelled_photos" / "labels.csv"}
 SEPARATOR = ";"  # between the categories of a list's row
 _FILES_AT_ONCE = 16  # reading them is mostly waiting
+_LONGEST_NAME = 255
+_NAMED = 5  # in a message
 _NAMES_ASKED_FOR = 5  # in an object store: a request each, and for each place where they may be
 
 Label = str | int
@@ -60,7 +65,7 @@ class Listed:
 
 def read_labels(settings: ImagesSettings, option: str) -> Listed:
     """What the settings name. option: where they stand, for ConfigError, which says what else to give."""
-    place = locate(settings.path)
+    place = locate(_SHIPPED.get(settings.path, settings.path))
     layout = _detect(place, option) if settings.labels == "auto" else settings.labels
     return _LAYOUTS[layout](settings, place, option)
 
@@ -71,9 +76,10 @@ def _detect(place: Location, option: str) -> str:
             return "voc"
         if _dataset_in(place, option) is not None:
             return "coco"
-        if any("/" in name for name in _photos(place)):
+        files = place.files()
+        if any("/" in name for name in _photos(files)):
             return "folders"
-        found = ", ".join(sorted({name.partition("/")[0] for name in place.files()})[:5]) or "nothing"
+        found = ", ".join(sorted({name.partition("/")[0] for name in files})[:_NAMED]) or "nothing"
         raise ConfigError(
             f"{option}.path: {place} holds {found}: no folders of images by category, no {XML} beside "
             f"{IMAGES} (VOC), and no COCO or LVIS file. Give the annotation file or the list itself, or say "
@@ -83,9 +89,12 @@ def _detect(place: Location, option: str) -> str:
         return "coco"
     if is_index_file(place.name):
         return "list"
+    if _is_image_set(place):
+        return "voc"
     raise ConfigError(
-        f"{option}.path: {place} is no folder, and its name is none of a COCO or LVIS file (.json) or a list "
-        f"({', '.join(SUFFIXES)}): check the path, or say what it is with {option}.labels"
+        f"{option}.path: {place} is no folder, and its name is none of a COCO or LVIS file (.json), a list "
+        f"({', '.join(SUFFIXES)}) or an image set of VOC's ({IMAGE_SETS}/Main/train.txt): check the path, or "
+        f"say what it is with {option}.labels"
     )
 
 
@@ -96,19 +105,20 @@ def _read_folders(settings: ImagesSettings, place: Location, option: str) -> Lis
     if settings.images is not None:
         raise ConfigError(f"{option}.images goes with voc, coco and list: folders hold their images")
     _need_folder(place, option, "a folder of images for each category")
-    sizes = _photos(place)
+    files = place.files()
+    sizes = _photos(files)
     listed = Listed(place, sizes=sizes)
     for name in sizes:
         category, slash, _ = name.partition("/")
         listed.labels[name] = {category} if slash else set()
-    if others := sum(not is_hidden(name) for name in place.files()) - len(sizes):
+    if others := sum(not is_hidden(name) for name in files) - len(sizes):
         listed.notes.append(f"{count_of(others, 'file')} left out: not {', '.join(PHOTOS)}")
     return listed
 
 
-def _photos(place: Location) -> dict[str, int]:
-    """Sizes of the image files below a folder by their names, hidden ones left out."""
-    found = {utf8(name): size for name, size in place.files().items() if not is_hidden(name)}
+def _photos(files: Mapping[str, int]) -> dict[str, int]:
+    """Those of a listing that are images, hidden ones left out."""
+    found = {utf8(name): size for name, size in files.items() if not is_hidden(name)}
     return {name: size for name, size in found.items() if name.lower().endswith(PHOTOS)}
 
 
@@ -122,30 +132,52 @@ def _need_folder(place: Location, option: str, what: str) -> None:
 
 def _read_voc(settings: ImagesSettings, place: Location, option: str) -> Listed:
     """Names from the XML of each image. An image without one has no label."""
+    wanted = None
+    if _is_image_set(place):
+        place, wanted = place.parent.parent.parent, _stems_in(place, option)
     _need_folder(place, option, f"one with {IMAGES} and {XML} in it")
     root = place / IMAGES if settings.images is None else locate(settings.images)
-    files = [name for name in (place / XML).files(".xml") if not is_hidden(name)]
+    files = {utf8(_stem(name)): name for name in (place / XML).files(".xml") if not is_hidden(name)}
     if not files:
         raise ConfigError(f"{option}.path: {place / XML} has no .xml: those hold VOC's labels")
-    sizes = _photos(root)
+    sizes = _photos(root.files())
+    if wanted is not None:
+        files = {stem: name for stem, name in files.items() if stem in wanted}
+        sizes = {name: size for name, size in sizes.items() if _stem(name) in wanted}
+    image_of = {_stem(name): name for name in sizes}
     listed = Listed(root, {name: set() for name in sizes}, sizes)
-    by_stem = {posixpath.splitext(name)[0]: name for name in sizes}
+    listed.rejected["missing_image"] = len((files.keys() if wanted is None else wanted) - image_of.keys())
+    told = {stem: place / XML / name for stem, name in files.items() if stem in image_of}
     with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
-        told = threads.map(lambda name: _names_told(place / XML / name), files)
-        for file, names in zip(files, told, strict=True):
-            image = by_stem.get(utf8(posixpath.splitext(file)[0]))
-            if image is None:
-                listed.rejected["missing_image"] += 1
-            elif names is None:
+        for stem, names in zip(told, threads.map(_names_told, told.values()), strict=True):
+            if names is None:
                 listed.rejected["unreadable_xml"] += 1
-                del listed.labels[image]
+                del listed.labels[image_of[stem]]
             else:
                 listed.rejected["unnamed_object"] += names.count("")
-                listed.labels[image].update(filter(None, names))
+                listed.labels[image_of[stem]].update(filter(None, names))
     return listed
 
 
+def _is_image_set(place: Location) -> bool:
+    return place.name.lower().endswith(".txt") and place.parent.parent.name == IMAGE_SETS
+
+
+def _stems_in(image_set: Location, option: str) -> set[str]:
+    """Names of the images in one of VOC's lists, without endings: the first word of each line."""
+    try:
+        lines = image_set.read_text().splitlines()
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{option}.path: {image_set} cannot be read ({error}): check the path") from None
+    return {words[0] for line in lines if (words := line.split())}
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0]
+
+
 def _names_told(file: Location) -> list[str] | None:
+    """None if the file cannot be read."""
     try:
         return names_in_xml(file.read_bytes())
     except (ValueError, FileNotFoundError):
@@ -217,10 +249,10 @@ class _Content:
             elif key == "images":
                 self._add_image(entry_at(text, start, end))
             elif key == "categories":
-                self.categories.append(category_from_coco(entry_at(text, start, end)))
+                self._add_category(entry_at(text, start, end))
             elif key == "licenses":
                 entry = entry_at(text, start, end)
-                self._licences[entry["id"]] = _text(entry.get("url")) or _text(entry.get("name"))
+                self._licences[entry.get("id")] = _text(entry.get("url")) or _text(entry.get("name"))
 
     def _add_image(self, entry: dict[str, Any]) -> None:
         number, name = _whole(entry["id"]), name_of_image(entry)
@@ -228,8 +260,16 @@ class _Content:
             raise ValueError(f"image id {number} is there more than once")
         if name is None:
             raise ValueError(f"image {number} has no file_name and no coco_url")
-        self.names[number] = name
-        self._origins[number] = entry.get("license"), _text(entry.get("flickr_url"))
+        self.names[number] = utf8(name)
+        licence = entry.get("license")
+        licence = licence if isinstance(licence, int | str) else None
+        self._origins[number] = licence, _text(entry.get("flickr_url"))
+
+    def _add_category(self, entry: dict[str, Any]) -> None:
+        name, number = _text(entry["name"]), _whole(entry["id"])
+        if name is None or not name_key(name):
+            raise ValueError(f"category {number} has no name")
+        self.categories.append(category_from_coco(entry | {"name": name}))
 
 
 def _whole(value: Any) -> int:
@@ -239,7 +279,7 @@ def _whole(value: Any) -> int:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return utf8(value) if isinstance(value, str) and value else None
 
 
 def _dataset_in(folder: Location, option: str) -> Location | None:
@@ -258,13 +298,15 @@ def _root_of(
     file: Location, images: Location | None, names: Iterable[str], option: str
 ) -> tuple[Location, bool]:
     """Folder of a dataset's images, and whether they lie there without their folders."""
-    first = sorted(names)[:_NAMES_ASKED_FOR] if not file.is_local else names
     if images is not None:
         roots = [images]
     elif file.is_local:
         roots = [locate(root) for root in image_roots(file.path)]
     else:
         roots = usual_roots(file.parent, file.parent.parent, Path(file.name).stem)
+    first = [name for name in names if len(name) <= _LONGEST_NAME]  # a disk refuses to look for others
+    if not all(root.is_local for root in roots):
+        first = sorted(first)[:_NAMES_ASKED_FOR]
     found = find_images(roots, first)
     if found is None:
         text = not_found_in(roots, file).replace("--images DIR", f"{option}.images")

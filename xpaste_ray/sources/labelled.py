@@ -22,7 +22,7 @@ _ALGORITHM = 1  # raised when the same settings give other images
 _KEY_DIGITS = 16
 
 _LEFT_OUT = {  # what is counted, and why it is of no use
-    "no_label": ("image", "without a label"),
+    "no_label": ("image", "without a known label"),
     "missing_image": ("image", "with labels, but not there"),
     "unreadable_xml": ("image", "whose XML cannot be read"),
     "bad_path": ("image", "whose place nothing can be read from"),
@@ -39,7 +39,8 @@ class LabelledImages:
     root: where relative uris start. uris, label_ids (ascending), keys, licences, pages: of each image.
     categories: those that an image shows, by id; vocabulary: all that have names. contents: a fingerprint
     that does not depend on where the images lie. recipe: what can change an image, beside its file. rejected:
-    what the listing showed to be of no use, by reason, see `_LEFT_OUT`. notes: the same for people.
+    what the listing showed to be of no use, by reason, see `_LEFT_OUT`; left_out: the same for people. notes:
+    what a person should know before the work begins.
     """
 
     def __init__(self, listed: Listed, settings: ImagesSettings, vocabulary: Sequence[Category]) -> None:
@@ -50,34 +51,33 @@ class LabelledImages:
             "kind": settings.kind,
             "max_side_px": settings.max_side_px,
         }
-        labels = {label for labels in listed.labels.values() for label in labels}
-        self.vocabulary = tuple(vocabulary) or listed.own or _numbered(labels)
-        ids = _ids_of(labels, listed.own, self.vocabulary, by_name=bool(vocabulary))
-        self.uris: list[str] = []
-        self.label_ids: list[tuple[int, ...]] = []
-        rejected, unknown = Counter(listed.rejected), Counter[str]()
-        for uri, told in sorted(listed.labels.items()):
-            known = tuple(sorted({ids[label] for label in told if label in ids}))
-            unknown.update(str(label) for label in told if label not in ids)
-            if not known:
-                rejected["no_label"] += 1
-            elif uri not in listed.sizes:
-                rejected["missing_image"] += 1
-            else:
-                self.uris.append(uri)
-                self.label_ids.append(known)
-        rejected["unknown_category"] = unknown.total()
-        shown = {number for several in self.label_ids for number in several}
+        labels = set[Label]().union(*listed.labels.values())
+        self.vocabulary = tuple(vocabulary) or (_numbered(labels) if listed.own is None else listed.own)
+        ids = _ids_of(labels, listed.own, self.vocabulary)
+        known = {
+            uri: tuple(sorted({ids[label] for label in told if label in ids}))
+            for uri, told in sorted(listed.labels.items())
+        }
+        self.uris = [uri for uri, several in known.items() if several and uri in listed.sizes]
+        self.label_ids = [known[uri] for uri in self.uris]
+        shown = set[int]().union(*self.label_ids)
         self.categories = tuple(
             sorted((one for one in self.vocabulary if one.id in shown), key=lambda one: one.id)
         )
         self.licences = [listed.origins.get(uri, (None, None))[0] for uri in self.uris]
         self.pages = [listed.origins.get(uri, (None, None))[1] for uri in self.uris]
         self.keys = [_key(uri, listed.sizes[uri]) for uri in self.uris]
-        self.rejected = {reason: rejected[reason] for reason in _LEFT_OUT if rejected[reason]}
-        self.unknown_names = [name for name, _ in unknown.most_common()]
-        self.notes = [*listed.notes, *self._told()]
         self.contents = hash_lines(self._content_lines())
+        unknown = Counter(str(label) for told in listed.labels.values() for label in told if label not in ids)
+        self.unknown_names = [name for name, _ in unknown.most_common()]
+        labelled = sum(map(bool, known.values()))
+        rejected = listed.rejected + Counter(
+            no_label=len(known) - labelled,
+            missing_image=labelled - len(self.uris),
+            unknown_category=unknown.total(),
+        )
+        self.rejected = {reason: rejected[reason] for reason in _LEFT_OUT if rejected[reason]}
+        self.left_out = [*listed.notes, *self._reasons()]
 
     def __len__(self) -> int:
         return len(self.uris)
@@ -105,12 +105,14 @@ class LabelledImages:
         except FileNotFoundError:
             raise RowError("missing_file", self.uris[image]) from None
 
-    def _told(self) -> Iterator[str]:
+    @property
+    def notes(self) -> list[str]:
         pairs = sum(map(len, self.label_ids))
-        yield (
-            f"{count_of(len(self), 'image')} with {count_of(pairs, 'label')} of "
-            f"{count_of(len(self.categories), 'category')}"
-        )
+        categories = count_of(len(self.categories), "category")
+        head = f"{count_of(len(self), 'image')} with {count_of(pairs, 'label')} of {categories}"
+        return [head, *self.left_out]
+
+    def _reasons(self) -> Iterator[str]:
         for reason, count in self.rejected.items():
             what, why = _LEFT_OUT[reason]
             names = f": {some_of(self.unknown_names)}" if reason == "unknown_category" else ""
@@ -147,7 +149,7 @@ def _vocabulary(settings: ImagesSettings, option: str) -> tuple[Category, ...]:
 
 
 def _nothing_usable(images: LabelledImages, option: str) -> str:
-    told = "; ".join(images.notes[1:]) or "nothing is listed"
+    told = "; ".join(images.left_out) or "nothing is listed"
     hint = ""
     if images.unknown_names:
         near = did_you_mean(images.unknown_names[0], [category.name for category in images.vocabulary])
@@ -167,23 +169,22 @@ def _numbered(labels: Iterable[Label]) -> tuple[Category, ...]:
 
 
 def _ids_of(
-    labels: Iterable[Label], own: Sequence[Category] | None, vocabulary: Sequence[Category], by_name: bool
+    labels: Iterable[Label], own: Sequence[Category] | None, vocabulary: Sequence[Category]
 ) -> dict[Label, int]:
-    """Ids in the vocabulary, of the labels that it knows: by name, or, where it is the data's own, as they
-    are. A label that is no name there may be an id. Names win over ids."""
-    names: dict[Label, str] = {category.id: category.name for category in own or ()}
+    """Ids in the vocabulary, of the labels that it knows. A name that is none there may be an id; names win
+    over ids. own: of which the labels are ids, if they are."""
     by_key = {name_key(category.name): category.id for category in vocabulary}
-    by_id: dict[Label, int] = {category.id: category.id for category in vocabulary}
-    if own is not None and not by_name:
-        return {label: by_id[label] for label in labels if label in by_id}
-    if own is None:
-        by_id = {str(number): number for number in by_id.values()}
+    by_id = {str(category.id): category.id for category in vocabulary}
+    names = {category.id: category.name for category in own or ()}
     found: dict[Label, int] = {}
     for label in labels:
-        name = names.get(label) if own is not None else str(label)
-        number = None if name is None else by_key.get(name_key(name))
-        if number is None and own is None:
-            number = by_id.get(label)
+        number: int | None
+        if isinstance(label, str):
+            number = by_key.get(name_key(label), by_id.get(label))
+        elif own is vocabulary:
+            number = label if label in names else None
+        else:
+            number = by_key.get(name_key(names.get(label, "")))
         if number is not None:
             found[label] = number
     return found

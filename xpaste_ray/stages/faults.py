@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from xpaste_ray.errors import ConfigError, DeviceLost, RowError
+from xpaste_ray.errors import ConfigError, DeviceLost, RowError, StorageError
 from xpaste_ray.models.cuda import is_out_of_memory, is_sticky
 
 
@@ -27,4 +27,6 @@ def failure_of(error: Exception, reason: str) -> Failure:
         return Failure("out_of_memory", transient=True)
     if isinstance(error, RowError):
         return Failure(error.reason)
+    if isinstance(error, StorageError):
+        return Failure("read_failed", transient=True)
     return Failure(reason)

@@ -2,16 +2,23 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from xpaste_ray.config import SegmentSettings
-from xpaste_ray.config.segment import AnyMethod
+from xpaste_ray.config.segment import AnyMethod, LimitSettings
 from xpaste_ray.errors import RowError
-from xpaste_ray.masks import OBJECT_ABOVE, object_fraction, tight_box_xywh
-from xpaste_ray.models.segmenters import Choosy, Segmenter, Shown, SoftMask, build_segmenter
+from xpaste_ray.masks import OBJECT_ABOVE, BoxXYWH, object_fraction, tight_box_xywh
+from xpaste_ray.models.segmenters import (
+    Choosy,
+    Segmenter,
+    Shown,
+    SoftMask,
+    build_segmenter,
+    sees_only_the_image,
+)
 from xpaste_ray.overlaps import overlaps_of
 from xpaste_ray.records import Candidate, Proposal
 from xpaste_ray.stages.batches import Outcome, ShapedBatches
@@ -26,29 +33,39 @@ class SegmentStage:
 
     Where a method fails on a candidate, or finds nothing there, it leaves one rejected proposal, and the
     other methods' stay. Methods run, and their proposals stand, in the order of their names: the order in
-    the settings is not part of a recipe.
+    the settings is not part of a recipe. Candidates that show the same image, for several of its categories,
+    share what does not depend on the category: it is computed once.
     """
 
     def __init__(self, settings: SegmentSettings, device: str = "cpu") -> None:
-        self._methods = [_Method(name, told, device) for name, told in sorted(settings.methods.items())]
+        self._methods = [
+            _Method(name, told, settings.limits, device) for name, told in sorted(settings.methods.items())
+        ]
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         done = list(candidates)
         places = [i for i, one in enumerate(candidates) if one.status == "ok" and not one.proposals]
         shown = [_shown(candidates[i]) for i in places]
+        images = [_image_of(candidates[i]) for i in places]
         for method in self._methods:
-            for i, outcome in zip(places, method(shown), strict=True):
+            for i, outcome in zip(places, method(shown, images), strict=True):
                 done[i] = _with(done[i], method.name, outcome)
+        known: dict[tuple[int, ...], tuple[Proposal, ...]] = {}
         for i in places:
-            done[i] = _with_overlaps(done[i])
+            same = tuple(map(id, done[i].proposals))  # shared by candidates of one image
+            if same not in known:
+                known[same] = _with_overlaps(done[i].proposals)
+            done[i] = replace(done[i], proposals=known[same])
         return done
 
 
 class _Method:
     """One segmenter under the user's name for it, in batches of its own shape."""
 
-    def __init__(self, name: str, settings: AnyMethod, device: str) -> None:
+    def __init__(self, name: str, settings: AnyMethod, limits: LimitSettings, device: str) -> None:
         self.name = name
+        self._limits = limits
+        self._shared = sees_only_the_image(settings)
         self._threads: int | None = getattr(settings, "threads", None)
         self._segmenter: Segmenter = build_segmenter(settings, device)
         self._batches: ShapedBatches[Shown, tuple[Proposal, ...]] = ShapedBatches(
@@ -58,7 +75,19 @@ class _Method:
             lambda one: f"{one.candidate_id} with {name}",
         )
 
-    def __call__(self, shown: Sequence[Shown]) -> list[Outcome[tuple[Proposal, ...]]]:
+    def __call__(
+        self, shown: Sequence[Shown], images: Sequence[Hashable]
+    ) -> list[Outcome[tuple[Proposal, ...]]]:
+        """images: what each shows; the same for those that show the same."""
+        if not self._shared:
+            return self._outcomes(shown)
+        first: dict[Hashable, Shown] = {}
+        for image, one in zip(images, shown, strict=True):
+            first.setdefault(image, one)
+        outcomes = dict(zip(first, self._outcomes(list(first.values())), strict=True))
+        return [outcomes[image] for image in images]
+
+    def _outcomes(self, shown: Sequence[Shown]) -> list[Outcome[tuple[Proposal, ...]]]:
         if self._threads is not None and (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(self._threads)  # of this process, so another method may have changed it
         refusals = [self._refusal(one.category) for one in shown]
@@ -80,11 +109,22 @@ class _Method:
         masks = [_quantised(soft, one) for soft in found]
         boxes = [tight_box_xywh(mask > OBJECT_ABOVE) or (0, 0, 0, 0) for mask in masks]
         order = sorted(range(len(found)), key=lambda i: (-found[i].score, boxes[i]))
-        return tuple(_measured(self.name, ordinal, masks[i]) for ordinal, i in enumerate(order))
+        return tuple(
+            _measured(self.name, ordinal, masks[i], boxes[i], self._limits) for ordinal, i in enumerate(order)
+        )
 
 
 def _shown(candidate: Candidate) -> Shown:
-    return Shown(candidate.prompt.candidate_id, candidate.prompt.category, candidate.image)
+    prompt = candidate.prompt
+    return Shown(prompt.candidate_id, prompt.category, candidate.image, prompt.uri)
+
+
+def _image_of(candidate: Candidate) -> Hashable:
+    """The same for two candidates of a source if they show the same image; a generated one is alone."""
+    prompt = candidate.prompt
+    if prompt.uri is None:
+        return prompt.candidate_id
+    return prompt.source, prompt.uri, candidate.content_hash
 
 
 def _quantised(soft: SoftMask, one: Shown) -> np.ndarray:
@@ -96,11 +136,28 @@ def _quantised(soft: SoftMask, one: Shown) -> np.ndarray:
     return np.rint(soft.mask * 255).astype(np.uint8)
 
 
-def _measured(method: str, ordinal: int, mask: np.ndarray) -> Proposal:
+def _measured(
+    method: str, ordinal: int, mask: np.ndarray, box_xywh: BoxXYWH, limits: LimitSettings
+) -> Proposal:
     area_fraction = object_fraction(mask)
     if area_fraction == 0:
         return Proposal(method, ordinal, mask, "rejected", "empty_mask", area_fraction)
+    if (reason := _beyond(limits, area_fraction, box_xywh, mask.shape)) is not None:
+        return Proposal(method, ordinal, None, "rejected", reason, area_fraction)
     return Proposal(method, ordinal, mask, area_fraction=area_fraction)
+
+
+def _beyond(
+    limits: LimitSettings, area_fraction: float, box_xywh: BoxXYWH, size_hw: tuple[int, ...]
+) -> str | None:
+    if limits.min_area_fraction is not None and area_fraction < limits.min_area_fraction:
+        return "area_too_small"
+    if limits.max_area_fraction is not None and area_fraction > limits.max_area_fraction:
+        return "area_too_large"
+    span = max(box_xywh[2] / size_hw[1], box_xywh[3] / size_hw[0])
+    if limits.max_box_span is not None and span >= limits.max_box_span:
+        return "spans_image"
+    return None
 
 
 def _rejected(method: str, reason: str) -> Proposal:
@@ -120,12 +177,12 @@ def _with(candidate: Candidate, method: str, outcome: Outcome[tuple[Proposal, ..
     )
 
 
-def _with_overlaps(candidate: Candidate) -> Candidate:
+def _with_overlaps(found: tuple[Proposal, ...]) -> tuple[Proposal, ...]:
     """Those of the usable proposals, by their places among all."""
-    proposals = list(candidate.proposals)
+    proposals = list(found)
     places = [i for i, one in enumerate(proposals) if one.status == "ok" and one.mask is not None]
     masks = [proposals[i].mask > OBJECT_ABOVE for i in places]
     for i, overlaps in zip(places, overlaps_of(masks), strict=True):
         there = tuple((places[j], iou, contained) for j, iou, contained in overlaps)
         proposals[i] = replace(proposals[i], overlaps=there)
-    return replace(candidate, proposals=tuple(proposals))
+    return tuple(proposals)
