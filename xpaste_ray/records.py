@@ -23,9 +23,10 @@ GIVEN = "given"
 
 SCORE_NAMES = (
     "clip_logit", "clip_logit_image", "clip_logit_crop", "clip_logit_black", "real_similarity", "nsfw",
-    "aesthetic", "cam_distance", "class_score",
+    "aesthetic", "cam_distance", "class_score", "caption_logit", "class_logit",
 )  # fmt: skip
-"""Every score that a proposal may have: see `config.ScoreSettings`; the last two, `stages.classify`."""
+"""Every score that a proposal may have: see `config.ScoreSettings`, `stages.classify` (cam_distance,
+class_score) and `stages.score_contexts` (the last two)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Candidate:
     """One image from a source with its proposals. image: (H, W, 3) uint8 RGB, None if there is none.
 
     model: what generated it and the hash of its weights, "embedded:diffusion@1f0c...". content_hash: of the
-    bytes that were read or fetched, before they were decoded.
+    bytes that were read or fetched, before they were decoded. captions: what it shows, in words.
 
     degraded_shape: some of it was computed in a smaller batch than usual, for want of memory, so it agrees
     with an undisturbed run's within rounding only. transient: the candidate, or one of its proposals, was
@@ -103,6 +104,7 @@ class Candidate:
     prompt: Prompt
     model: str | None = None
     content_hash: str | None = None
+    captions: tuple[str, ...] = ()
     status: Status = "ok"
     reason: str | None = None
     image: np.ndarray | None = None
@@ -172,6 +174,7 @@ _CANDIDATE_HEAD = [
     *_PROMPT_FIELDS,
     pa.field("model", pa.string()),
     pa.field("content_hash", pa.string()),
+    pa.field("captions", pa.list_(pa.string())),
     *_OUTCOME_FIELDS,
     pa.field("degraded_shape", pa.bool_(), nullable=False),
     pa.field("transient", pa.bool_(), nullable=False),
@@ -313,6 +316,7 @@ def candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
         **_prompt_to_dict(candidate.prompt),
         "model": candidate.model,
         "content_hash": candidate.content_hash,
+        "captions": list(candidate.captions),
         "status": candidate.status,
         "reason": candidate.reason,
         "degraded_shape": candidate.degraded_shape,
@@ -334,6 +338,7 @@ def candidate_from_dict(row: dict[str, Any]) -> Candidate:
         prompt=_prompt_from_dict(row),
         model=row["model"],
         content_hash=row["content_hash"],
+        captions=tuple(row["captions"] or ()),
         status=row["status"],
         reason=row["reason"],
         image=image,

@@ -138,7 +138,7 @@ def test_b9_any_name_can_be_shown(tmp_path, name, monkeypatch):
     (sheet,) = draw_sheets(pool)
     assert tiles_in(sheet.image) == 1
     bitmap = ImageFont.load_default_imagefont()  # as where Pillow has no FreeType
-    monkeypatch.setattr("xpaste_ray.pool.sheet._font", lambda size: bitmap)
+    monkeypatch.setattr("xpaste_ray.pool.sheet.font", lambda size: bitmap)
     (plain,) = draw_sheets(pool)
     assert plain.image.shape == sheet.image.shape
     console = Console(record=True, width=400, file=io.StringIO())

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from xpaste_ray.cli import (  # noqa: F401 - they register their commands
+    contexts,
     dataset,
     demo,
     foregrounds,

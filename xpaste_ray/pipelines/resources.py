@@ -54,6 +54,7 @@ _MASK_FILE_S = 0.05  # read, and a hundred masks scaled
 _SAM_TFLOP, _SAM_PROMPT_TFLOP = 0.972, 0.0036  # ViT-B: the encoder, and one prompt in the decoder
 _CLIPSEG_TFLOP, _MATTING_S = 0.1, 3.0  # ViT-B/16 at 352 px; the closed form at 512 px, always on a core
 _MASK_RCNN_TFLOP, _MASK2FORMER_TFLOP = 0.27, 0.6  # ResNet-50 with FPN; Swin-S
+_BLIP_TFLOP = 0.15  # ViT-B/16 at 384 px, and two captions of 20 words
 _RESNET_TFLOP = {"resnet18": 0.0036, "resnet34": 0.0073, "resnet50": 0.0082, "resnet101": 0.0157}  # at 224 px
 _SEGMENTS, _SEGMENT_PICTURE_S = 50, 0.0005  # of an image; to cut one out, always on a core
 _SALIENCY_TFLOP = 0.075  # U2-Net at 320 px, always on a core
@@ -133,6 +134,18 @@ def stage_costs(settings: PoolSettings, source: AnySource | None) -> dict[str, C
         "segment": _segment_cost(settings.segment.methods.values(), embedded),
         "score": Cost(_EMBEDDED_CLIP_S) if score == "embedded:clip" else _model_cost(_CLIP_TFLOP),
     }
+
+
+def caption_costs() -> dict[str, Cost]:
+    """Of an image that is read and captioned. A captioner gets the actors of `score`."""
+    return {"source": Cost(_READ_S), "score": _model_cost(_BLIP_TFLOP)}
+
+
+def context_costs(source: DiffusionSource, score_model: str) -> dict[str, Cost]:
+    """Of an image that is generated and scored as a whole. score_model: CLIP."""
+    embedded = score_model == "embedded:clip"
+    score = Cost(_EMBEDDED_CLIP_S) if embedded else _model_cost(_CLIP_TFLOP)
+    return {"source": _source_cost(source), "score": score}
 
 
 def foreground_costs(settings: Foregrounds) -> dict[str, Cost]:

@@ -114,14 +114,14 @@ def _line(
     left = _GAP_PX
     for one in line:
         title = f"{one.category.name} ({one.category.id}): {len(one.rows)} of {one.count}"
-        draw.text((left, 4), _fitting(title, one.columns * _STEP_PX - _GAP_PX, 14), "black", _font(14))
+        draw.text((left, 4), fitting_text(title, one.columns * _STEP_PX - _GAP_PX, 14), "black", font(14))
         for place, row in enumerate(one.rows):
             x = left + place * _STEP_PX
             canvas.paste(Image.fromarray(_tile(pool.instance(row).rgba)), (x, _TITLE_PX))
             score = "no score" if np.isnan(scores[row]) else f"{scores[row]:.1f}"
             for number, text in enumerate((score, sources[row])):
                 at = (x, _TITLE_PX + _TILE_PX + 2 + 13 * number)
-                draw.text(at, _fitting(text, _TILE_PX, 11), "black", _font(11))
+                draw.text(at, fitting_text(text, _TILE_PX, 11), "black", font(11))
         left += one.columns * _STEP_PX
     return np.asarray(canvas)
 
@@ -140,17 +140,17 @@ def _tile(rgba: np.ndarray) -> np.ndarray:
     return tile
 
 
-def _fitting(text: str, width_px: int, size: int) -> str:
+def fitting_text(text: str, width_px: int, size: int) -> str:
     """A line that the font can draw in this width, cut if it is longer."""
     plain = "".join(" " if unicodedata.category(sign).startswith("C") else sign for sign in text)
-    if not isinstance(_font(size), ImageFont.FreeTypeFont):  # Pillow's bitmap font knows Latin-1 only
+    if not isinstance(font(size), ImageFont.FreeTypeFont):  # Pillow's bitmap font knows Latin-1 only
         plain = plain.encode("latin-1", "replace").decode("latin-1")
     plain = plain[: width_px // 2]  # no sign is narrower
-    while len(plain) > 1 and _font(size).getlength(plain) > width_px:
-        plain = plain[:-2] + "…" if isinstance(_font(size), ImageFont.FreeTypeFont) else plain[:-1]
+    while len(plain) > 1 and font(size).getlength(plain) > width_px:
+        plain = plain[:-2] + "…" if isinstance(font(size), ImageFont.FreeTypeFont) else plain[:-1]
     return plain
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)

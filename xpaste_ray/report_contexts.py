@@ -1,0 +1,26 @@
+"""What a person sees when contexts are made."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from xpaste_ray.report import Outcome, outcome_columns, print_stages
+
+if TYPE_CHECKING:
+    from xpaste_ray.pipelines.job import Summary
+
+
+def print_contexts_summary(summary: "Summary", out: str) -> None:
+    """What became of images, captions and generated images, and where those are that were kept."""
+    console = Console()
+    if summary.already_done:
+        console.print(f"[bold]{out}[/] is done already: nothing to do.")
+    else:
+        print_stages(console, summary)
+    table = outcome_columns()
+    for kind in ("images", "captions", "contexts"):
+        if kind in summary.counts:
+            table.add_row(*Outcome(kind, **summary.counts[kind]).cells)
+    console.print(table)
+    kept = summary.counts["contexts"]["kept"]
+    console.print(f"{kept} images to paste on, in {out} (contexts.json)", highlight=False, soft_wrap=True)
