@@ -116,11 +116,12 @@ LAYER_OF = {
     **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace", "longtail",
-                     "foregrounds"], 1),
+                     "foregrounds", "contexts"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),
     "stages": 3,
     "pipelines": 4,
-    **dict.fromkeys(["cli", "report", "report_pool", "report_selection", "report_longtail"], 5),
+    **dict.fromkeys(["cli", "report", "report_pool", "report_selection", "report_longtail",
+                     "report_contexts", "report_em"], 5),
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from xpaste_ray.categories import did_you_mean
 from xpaste_ray.config.base import Section
 from xpaste_ray.config.classifier import AnyClassifier
+from xpaste_ray.config.contexts import AnyCaptions, ContextSettings
 from xpaste_ray.config.foregrounds import ForegroundSettings
 from xpaste_ray.config.segment import AnyMethod
 from xpaste_ray.config.settings import DatasetSettings, EmPasteSettings, PoolSettings, Settings
@@ -20,7 +21,7 @@ from xpaste_ray.yaml12 import dump_yaml, load_yaml
 
 # Sections whose keys are names of the user's own, each of some kind, and sections that are of some kind.
 _NAMED = {"sources": AnySource, "segment.methods": AnyMethod, "foregrounds.segment.methods": AnyMethod}
-_OF_A_KIND = {"foregrounds.classifier": AnyClassifier}
+_OF_A_KIND = {"foregrounds.classifier": AnyClassifier, "contexts.captions": AnyCaptions}
 _KNOWN = {**Settings.model_fields, **EmPasteSettings.model_fields}
 PRESETS_DIR = Path(__file__).resolve().parent.parent / "presets"
 
@@ -37,13 +38,15 @@ def preset_descriptions() -> dict[str, str]:
     return {name: path.read_text(encoding="utf-8").split("\n")[0][2:] for name, path in files.items()}
 
 
-AnySettings = DatasetSettings | PoolSettings | ForegroundSettings
+AnySettings = DatasetSettings | PoolSettings | ForegroundSettings | ContextSettings
 
 
 def kind_of(preset: str) -> type[AnySettings]:
     """What a preset sets: a dataset, a pool, foregrounds, or all that one method needs."""
     sections = set(_read(preset))
-    kinds: tuple[type[AnySettings], ...] = (DatasetSettings, PoolSettings, ForegroundSettings)
+    kinds: tuple[type[AnySettings], ...] = (
+        DatasetSettings, PoolSettings, ForegroundSettings, ContextSettings,
+    )  # fmt: skip
     for kind in kinds:
         if sections <= set(kind.model_fields):
             return kind

@@ -69,7 +69,7 @@ def _fitted(image: np.ndarray) -> np.ndarray:
 def _heated(one: Found) -> np.ndarray:
     """The activation over the grey image, and a cross at its centre."""
     top = float(one.activation.max(initial=0.0))
-    heat = np.uint8(np.clip(one.activation / top if top else one.activation * 0, 0, 1) * 255)
+    heat: np.ndarray = (255 * np.clip(one.activation / max(top, 1e-12), 0, 1)).astype(np.uint8)
     coloured = cv2.applyColorMap(heat, cv2.COLORMAP_JET)[..., ::-1]
     grey = cv2.cvtColor(cv2.cvtColor(one.image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     mixed = np.ascontiguousarray((0.5 * grey + 0.5 * coloured).astype(np.uint8))

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xpaste_ray.config import ForegroundSettings, PoolSettings
+from xpaste_ray.config import ContextSettings, ForegroundSettings, PoolSettings
+from xpaste_ray.config.base import Section
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.hub import PREFIX
 
@@ -33,12 +34,15 @@ def _not_shipped(named: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     return ((option, place) for option, place in named if not place.startswith(("embedded:", PREFIX)))
 
 
-def hub_models(settings: PoolSettings | ForegroundSettings) -> Iterator[tuple[str, str]]:
-    """Options that name a model of the Hub, with their values."""
+def hub_models(settings: Section) -> Iterator[tuple[str, str]]:
+    """Options that name a model of the Hub, with their values. settings: of any kind."""
+    named: list[tuple[str, str]] = []
     if isinstance(settings, PoolSettings):
-        named = _named(settings)
-    else:
-        named = _named_in(_foreground_sections(settings))
+        named += _named(settings)
+    if isinstance(settings, ForegroundSettings):
+        named += _named_in(_foreground_sections(settings))
+    if isinstance(settings, ContextSettings):
+        named += _named_in(_context_sections(settings))
     return ((option, place) for option, place in named if place.startswith(PREFIX))
 
 
@@ -51,6 +55,21 @@ def _foreground_sections(settings: ForegroundSettings) -> dict[str, Any]:
     told = settings.foregrounds
     methods = {f"foregrounds.segment.methods.{name}": one for name, one in told.segment.methods.items()}
     return {"foregrounds.images": told.images, **methods, "foregrounds.classifier": told.classifier}
+
+
+def context_places(settings: ContextSettings) -> Iterator[tuple[str, str]]:
+    """As `places_of`, of contexts."""
+    return _not_shipped(_named_in(_context_sections(settings)))
+
+
+def _context_sections(settings: ContextSettings) -> dict[str, Any]:
+    told = settings.contexts
+    return {
+        "contexts.images": told.images,
+        "contexts.captions": told.captions,
+        "contexts.source": told.source,
+        "contexts.score": told.score,
+    }
 
 
 def _named(settings: PoolSettings) -> Iterator[tuple[str, str]]:
