@@ -24,6 +24,11 @@ PURE = [
     "backgrounds",
     "cache",
     "compose.shards",
+    "contexts.choice",
+    "contexts.distractors",
+    "contexts.given",
+    "contexts.sheet",
+    "contexts.texts",
     "embedded",
     "embedded.scenes",
     "foregrounds",
@@ -40,6 +45,7 @@ PURE = [
     "models.grabcut",
     "models.heads",
     "models.matting",
+    "models.nucleus",
     "models.real_crops",
     "models.saliency",
     "models.segmenters",
@@ -74,14 +80,17 @@ PURE = [
     "worker",
 ]
 MODELS = [
+    "models.captioner",
     "models.clip",
     "models.clipseg",
     "models.diffusion",
     "models.mask2former",
     "models.mask_rcnn",
     "models.sam",
+    "stages.caption",
     "stages.generate",
     "stages.score",
+    "stages.score_contexts",
 ]
 
 
@@ -115,12 +124,13 @@ LAYER_OF = {
                      "fingerprints", "json_lists"], 0),
     **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
-                     "preview", "pool", "samples", "compose", "formats", "pace", "longtail",
+                     "preview", "pool", "samples", "compose", "contexts", "formats", "pace", "longtail",
                      "foregrounds"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),
     "stages": 3,
     "pipelines": 4,
-    **dict.fromkeys(["cli", "report", "report_pool", "report_selection", "report_longtail"], 5),
+    **dict.fromkeys(["cli", "report", "report_contexts", "report_pool", "report_selection",
+                     "report_longtail"], 5),
 }  # fmt: skip
 
 

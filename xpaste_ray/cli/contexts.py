@@ -23,8 +23,8 @@ def contexts(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="Labelled images, whose categories must not be shown: a folder for each category, VOC, COCO, "
-            "LVIS or a list. The preset's if not given.",
+            help="Labelled images, whose categories must not be shown: a folder for each category, VOC, "
+            "COCO, LVIS or a list. The preset's if not given.",
         ),
     ] = None,
     captions: Annotated[
@@ -39,7 +39,7 @@ def contexts(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run units again that lost images to a passing failure.")
     ] = False,
-    preset: PresetOption = "empaste-coco",
+    preset: PresetOption = "empaste-voc",
     overrides: SetOption = None,
     cache_dir: CacheOption = None,
 ) -> None:
@@ -52,7 +52,7 @@ def contexts(
     from xpaste_ray.config import change, load
     from xpaste_ray.config.contexts import ContextSettings
     from xpaste_ray.pipelines.contexts import make_contexts, plan_contexts
-    from xpaste_ray.pipelines.places import check_absolute
+    from xpaste_ray.pipelines.places import check_absolute, context_places
     from xpaste_ray.report import ConsoleProgress
     from xpaste_ray.report_contexts import print_contexts_summary
 
@@ -69,9 +69,8 @@ def contexts(
         values["contexts.images"] = {**(told.model_dump(mode="json") if told else {}), "path": images}
     given = {path: value for path, value in values.items() if value is not None}
     settings = change(settings, overrides or (), given)
-    for option, place in (("--out", out), ("--images", images), ("--captions", captions)):
-        if place is not None:
-            check_absolute(option, place)
+    for option, place in (("--out", out), *context_places(settings)):
+        check_absolute(option, place)
     with ConsoleProgress() as progress:
         if dry_run:
             plan_contexts(settings, out, progress)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from xpaste_ray.config.base import Dtype, PositiveInt, Section, Template
 from xpaste_ray.config.images import ImagesSettings
@@ -154,6 +154,8 @@ class Contexts(Section):
 
 class ContextSettings(Section):
     """Everything that contextual backgrounds are made from."""
+
+    model_config = ConfigDict(extra="ignore")  # a preset may say what is pasted on them, too
 
     seed: Annotated[int, Field(ge=0)]
     contexts: Contexts

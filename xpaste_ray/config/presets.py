@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from xpaste_ray.categories import did_you_mean
 from xpaste_ray.config.base import Section
 from xpaste_ray.config.classifier import AnyClassifier
+from xpaste_ray.config.contexts import AnyCaptions, ContextSettings
 from xpaste_ray.config.foregrounds import ForegroundSettings
 from xpaste_ray.config.segment import AnyMethod
 from xpaste_ray.config.settings import DatasetSettings, EmPasteSettings, PoolSettings, Settings
@@ -20,8 +21,8 @@ from xpaste_ray.yaml12 import dump_yaml, load_yaml
 
 # Sections whose keys are names of the user's own, each of some kind, and sections that are of some kind.
 _NAMED = {"sources": AnySource, "segment.methods": AnyMethod, "foregrounds.segment.methods": AnyMethod}
-_OF_A_KIND = {"foregrounds.classifier": AnyClassifier}
-_KNOWN = {**Settings.model_fields, **EmPasteSettings.model_fields}
+_OF_A_KIND = {"foregrounds.classifier": AnyClassifier, "contexts.captions": AnyCaptions}
+_KNOWN = {**Settings.model_fields, **EmPasteSettings.model_fields, **ContextSettings.model_fields}
 PRESETS_DIR = Path(__file__).resolve().parent.parent / "presets"
 
 _Job = TypeVar("_Job", bound=Section)

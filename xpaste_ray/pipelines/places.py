@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xpaste_ray.config import ForegroundSettings, PoolSettings
+from xpaste_ray.config.contexts import ContextSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.hub import PREFIX
 
@@ -21,7 +22,10 @@ def check_absolute(option: str, place: str) -> None:
         )
 
 
-_PLACES = ("model", "weights", "path", "list", "run", "annotations", "images", "crops", "nsfw", "aesthetic")
+_PLACES = (
+    "model", "weights", "path", "list", "run", "annotations", "images", "crops", "nsfw", "aesthetic", "file",
+    "distractors",
+)  # fmt: skip
 
 
 def places_of(settings: PoolSettings) -> Iterator[tuple[str, str]]:
@@ -33,18 +37,31 @@ def _not_shipped(named: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     return ((option, place) for option, place in named if not place.startswith(("embedded:", PREFIX)))
 
 
-def hub_models(settings: PoolSettings | ForegroundSettings) -> Iterator[tuple[str, str]]:
+def hub_models(settings: PoolSettings | ForegroundSettings | ContextSettings) -> Iterator[tuple[str, str]]:
     """Options that name a model of the Hub, with their values."""
     if isinstance(settings, PoolSettings):
         named = _named(settings)
     else:
-        named = _named_in(_foreground_sections(settings))
+        sections = _foreground_sections(settings) if isinstance(settings, ForegroundSettings) else {}
+        sections |= _context_sections(settings) if isinstance(settings, ContextSettings) else {}
+        named = _named_in(sections)
     return ((option, place) for option, place in named if place.startswith(PREFIX))
 
 
 def foreground_places(settings: ForegroundSettings) -> Iterator[tuple[str, str]]:
     """As `places_of`, of foregrounds."""
     return _not_shipped(_named_in(_foreground_sections(settings)))
+
+
+def context_places(settings: ContextSettings) -> Iterator[tuple[str, str]]:
+    """As `places_of`, of contexts."""
+    return _not_shipped(_named_in(_context_sections(settings)))
+
+
+def _context_sections(settings: ContextSettings) -> dict[str, Any]:
+    told = settings.contexts
+    sections = {"images": told.images, "captions": told.captions, "source": told.source, "score": told.score}
+    return {"contexts": told, **{f"contexts.{name}": one for name, one in sections.items()}}
 
 
 def _foreground_sections(settings: ForegroundSettings) -> dict[str, Any]:
