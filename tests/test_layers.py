@@ -24,6 +24,11 @@ PURE = [
     "backgrounds",
     "cache",
     "compose.shards",
+    "contexts.choice",
+    "contexts.distractors",
+    "contexts.given",
+    "contexts.sheet",
+    "contexts.texts",
     "embedded",
     "embedded.scenes",
     "foregrounds",
@@ -42,6 +47,7 @@ PURE = [
     "models.grabcut",
     "models.heads",
     "models.matting",
+    "models.nucleus",
     "models.real_crops",
     "models.saliency",
     "models.segment_picture",
@@ -81,6 +87,7 @@ PURE = [
 MODELS = [
     "models.classifier",
     "models.classifier_train",
+    "models.captioner",
     "models.clip",
     "models.clipseg",
     "models.diffusion",
@@ -90,8 +97,10 @@ MODELS = [
     "models.sam",
     "models.shared_norm",
     "stages.classify",
+    "stages.caption",
     "stages.generate",
     "stages.score",
+    "stages.score_contexts",
 ]
 
 

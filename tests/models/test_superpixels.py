@@ -47,9 +47,7 @@ def test_plain_objects_are_among_the_first_proposals(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_most_objects_of_composed_scenes_are_found(kind):
     """Shipped objects on photographs; the benchmark has several an image."""
-    style = SceneStyle(
-        backgrounds=("photo",), object_scale=(0.3, 0.6), max_rotation_deg=20, max_light=0.1
-    )
+    style = SceneStyle(backgrounds=("photo",), object_scale=(0.3, 0.6), max_rotation_deg=20, max_light=0.1)
     best = []
     for number, name in enumerate(["banana", "frog", "teapot", "zebra", "guitar", "penguin"] * 2):
         image, alpha = compose_scene(rng_for(1, "test-proposals", number), name, style, 160)
@@ -97,7 +95,9 @@ def test_no_two_masks_overlap_by_more_than_the_bar(kind, max_iou):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(seed=st.integers(0, 1000), height=st.integers(2, 60), width=st.integers(2, 60), blocks=st.integers(1, 6))
+@given(
+    seed=st.integers(0, 1000), height=st.integers(2, 60), width=st.integers(2, 60), blocks=st.integers(1, 6)
+)
 @settings(max_examples=15, deadline=None)
 def test_every_mask_is_one_connected_part_and_not_the_whole(kind, seed, height, width, blocks):
     """Of images no larger than they are computed at; by sides of pixels."""

@@ -23,8 +23,8 @@ def contexts(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="Labelled images, whose categories must not be shown: a folder for each category, VOC, COCO, "
-            "LVIS or a list. The preset's if not given.",
+            help="Labelled images, whose categories must not be shown: a folder for each category, VOC, "
+            "COCO, LVIS or a list. The preset's if not given.",
         ),
     ] = None,
     captions: Annotated[
@@ -39,7 +39,7 @@ def contexts(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run units again that lost images to a passing failure.")
     ] = False,
-    preset: PresetOption = "empaste-coco",
+    preset: PresetOption = "empaste-voc",
     overrides: SetOption = None,
     cache_dir: CacheOption = None,
 ) -> None:

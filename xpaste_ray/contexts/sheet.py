@@ -48,7 +48,7 @@ class ShownSource:
 
 
 def draw_sheets(sources: Iterable[ShownSource]) -> Iterator[np.ndarray]:
-    """Pages of some captions each, (H, W, 3) uint8 RGB. Kept images have a green frame, dropped ones a red."""
+    """Pages of some captions each, (H, W, 3) uint8 RGB. Kept images have a green frame, others a red one."""
     page: list[ShownSource] = []
     for source in sources:
         if page and sum(len(one.texts) for one in [*page, source]) > _TEXTS_PER_PAGE:

@@ -22,7 +22,10 @@ def check_absolute(option: str, place: str) -> None:
         )
 
 
-_PLACES = ("model", "weights", "path", "list", "run", "annotations", "images", "crops", "nsfw", "aesthetic")
+_PLACES = (
+    "model", "weights", "path", "list", "run", "annotations", "images", "crops", "nsfw", "aesthetic", "file",
+    "distractors",
+)  # fmt: skip
 
 
 def places_of(settings: PoolSettings) -> Iterator[tuple[str, str]]:
@@ -49,6 +52,17 @@ def hub_models(settings: Section) -> Iterator[tuple[str, str]]:
 def foreground_places(settings: ForegroundSettings) -> Iterator[tuple[str, str]]:
     """As `places_of`, of foregrounds."""
     return _not_shipped(_named_in(_foreground_sections(settings)))
+
+
+def context_places(settings: ContextSettings) -> Iterator[tuple[str, str]]:
+    """As `places_of`, of contexts."""
+    return _not_shipped(_named_in(_context_sections(settings)))
+
+
+def _context_sections(settings: ContextSettings) -> dict[str, Any]:
+    told = settings.contexts
+    sections = {"images": told.images, "captions": told.captions, "source": told.source, "score": told.score}
+    return {"contexts": told, **{f"contexts.{name}": one for name, one in sections.items()}}
 
 
 def _foreground_sections(settings: ForegroundSettings) -> dict[str, Any]:
