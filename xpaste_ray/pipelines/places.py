@@ -71,21 +71,6 @@ def _foreground_sections(settings: ForegroundSettings) -> dict[str, Any]:
     return {"foregrounds.images": told.images, **methods, "foregrounds.classifier": told.classifier}
 
 
-def context_places(settings: ContextSettings) -> Iterator[tuple[str, str]]:
-    """As `places_of`, of contexts."""
-    return _not_shipped(_named_in(_context_sections(settings)))
-
-
-def _context_sections(settings: ContextSettings) -> dict[str, Any]:
-    told = settings.contexts
-    return {
-        "contexts.images": told.images,
-        "contexts.captions": told.captions,
-        "contexts.source": told.source,
-        "contexts.score": told.score,
-    }
-
-
 def _named(settings: PoolSettings) -> Iterator[tuple[str, str]]:
     sections: dict[str, Any] = {f"sources.{name}": one for name, one in settings.sources.items()}
     sections |= {f"segment.methods.{name}": one for name, one in settings.segment.methods.items()}
