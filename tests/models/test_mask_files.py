@@ -125,7 +125,9 @@ def test_annotations_are_found_by_their_images_names_and_may_be_polygons(tmp_pat
     assert _masks(file, "a/none.jpg") == []  # it was looked at, and there is nothing
 
 
-@pytest.mark.parametrize("told", [[1, 2], {"images": []}, [{"segmentation": {}}], {"annotations": [], "images": [{}]}])
+@pytest.mark.parametrize(
+    "told", [[1, 2], {"images": []}, [{"segmentation": {}}], {"annotations": [], "images": [{}]}]
+)
 def test_json_of_another_kind_is_refused(tmp_path, told):
     with pytest.raises(ConfigError, match=r"segment.methods.\*.path: .* not as COCO's .*: give a list"):
         _masks(_json(tmp_path, told))
@@ -245,7 +247,9 @@ def _png(array):
     [
         pytest.param("png", b"", id="empty"),
         pytest.param("png", b"version https://git-lfs.github.com/spec/v1", id="no-png"),
-        pytest.param("png", _png(np.random.default_rng(0).integers(0, 9, (50, 50), np.uint8))[:200], id="cut"),
+        pytest.param(
+            "png", _png(np.random.default_rng(0).integers(0, 9, (50, 50), np.uint8))[:200], id="cut"
+        ),
         pytest.param("png", _png(np.zeros((6, 8, 4), np.uint8)), id="transparent"),
         pytest.param("npy", _npy(LABELS)[:-5], id="cut-npy"),
         pytest.param("npy", _npy(LABELS.astype(float)), id="floats"),

@@ -64,7 +64,9 @@ def test_mask_files_are_known_by_names_and_sizes_not_by_their_place(tmp_path):
     for parent, pixels in (("here", 4), ("there", 4), ("other", 5)):
         (tmp_path / parent / "cob").mkdir(parents=True)
         np.save(tmp_path / parent / "cob" / "photo.npy", np.ones((pixels, pixels), bool))
-        told[parent] = _fingerprints(f"segment.methods.cob={{kind: masks, path: {tmp_path / parent / 'cob'}}}")
+        told[parent] = _fingerprints(
+            f"segment.methods.cob={{kind: masks, path: {tmp_path / parent / 'cob'}}}"
+        )
     assert told["here"] == told["there"] and told["here"]["segment"] != told["other"]["segment"]
 
 

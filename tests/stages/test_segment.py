@@ -342,7 +342,9 @@ def _box(height, width, side=10):
         pytest.param({"max_box_span": 0.9}, 9, 1, "spans_image", id="as-high-as-the-span"),
         pytest.param({"max_box_span": 0.9}, 1, 9, "spans_image", id="as-wide-as-the-span"),
         pytest.param({"max_box_span": 1}, 10, 1, "spans_image", id="from-top-to-bottom"),
-        pytest.param({"min_area_fraction": 0.06, "max_box_span": 0.5}, 1, 5, "area_too_small", id="area-first"),
+        pytest.param(
+            {"min_area_fraction": 0.06, "max_box_span": 0.5}, 1, 5, "area_too_small", id="area-first"
+        ),
         pytest.param({}, 10, 10, None, id="no-limits"),
     ],
 )
@@ -367,7 +369,12 @@ def test_em_pastes_span_holds_at_98_of_100_pixels(monkeypatch):
 
 def test_what_is_beyond_the_limits_keeps_its_place_and_its_reason(monkeypatch):
     """Ordinals are those of all that was found; overlaps leave it out."""
-    found = [(_square(0, 0, 8), 0.9), (_square(0, 0, 4), 0.8), (_square(0, 0, 1), 0.7), (_square(2, 2, 4), 0.6)]
+    found = [
+        (_square(0, 0, 8), 0.9),
+        (_square(0, 0, 4), 0.8),
+        (_square(0, 0, 1), 0.7),
+        (_square(2, 2, 4), 0.6),
+    ]
     limits = {"min_area_fraction": 0.1, "max_area_fraction": 0.5, "max_box_span": 0.98}
     (candidate,) = _stage_of(monkeypatch, limits, hand=_Segmenter(lambda _: found))(_grey(1))
     told = [(p.ordinal, p.reason) for p in candidate.proposals]
