@@ -31,6 +31,8 @@ PURE = [
     "formats.validate",
     "lease",
     "masks",
+    "models.cam",
+    "models.classifier_files",
     "models.clip_config",
     "models.cuda",
     "models.folders",
@@ -40,8 +42,11 @@ PURE = [
     "models.matting",
     "models.real_crops",
     "models.saliency",
+    "models.segment_picture",
     "models.segmenters",
     "models.soft_masks",
+    "models.training_images",
+    "models.training_record",
     "models.views",
     "models.vocabulary",
     "overlaps",
@@ -71,12 +76,17 @@ PURE = [
     "worker",
 ]
 MODELS = [
+    "models.classifier",
+    "models.classifier_train",
     "models.clip",
     "models.clipseg",
     "models.diffusion",
     "models.mask2former",
     "models.mask_rcnn",
+    "models.resnet",
     "models.sam",
+    "models.shared_norm",
+    "stages.classify",
     "stages.generate",
     "stages.score",
 ]
@@ -105,6 +115,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
         _loaded(["pipelines.demo", "pipelines.ray_profile", "pipelines.sink", "pipelines.adapter"])
         == "{'ray'}"
     )
+    assert _loaded(["pipelines.train"]) == "set()"
 
 
 LAYER_OF = {
