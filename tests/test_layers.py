@@ -112,7 +112,15 @@ def test_models_and_stages_do_not_import_ray():
 def test_driver_of_the_pipelines_does_not_import_torch():
     """Its memory is needed for the models' actors."""
     assert (
-        _loaded(["pipelines.demo", "pipelines.ray_profile", "pipelines.sink", "pipelines.adapter"])
+        _loaded(
+            [
+                "pipelines.demo",
+                "pipelines.ray_profile",
+                "pipelines.refine",
+                "pipelines.sink",
+                "pipelines.adapter",
+            ]
+        )
         == "{'ray'}"
     )
     assert _loaded(["pipelines.train"]) == "set()"
