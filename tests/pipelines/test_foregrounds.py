@@ -142,7 +142,8 @@ def test_other_models_are_refused_and_named(made, images):
 
 def test_the_picture_shows_a_row_for_each_image(made, images):
     drawn = foreground_picture(RunDir(made[0]), _settings(images), rows=3)
-    assert drawn.shape[0] == 22 + 3 * (192 + 18)
+    one = foreground_picture(RunDir(made[0]), _settings(images), rows=1)
+    assert drawn.shape[0] > 2 * one.shape[0] and drawn.shape[1] == one.shape[1]
 
 
 def test_a_classifier_is_trained_on_the_labels_once(images, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from xpaste_ray.config import ForegroundSettings, ResNetClassifier
-from xpaste_ray.foregrounds.picture import Found, draw_found
+from xpaste_ray.foregrounds.picture import ForegroundRow, draw_foregrounds
 from xpaste_ray.foregrounds.record import read_choices
 from xpaste_ray.masks import OBJECT_ABOVE
 from xpaste_ray.pipelines.units import unit_names
@@ -62,24 +62,20 @@ def _draw(run: RunDir, settings: ForegroundSettings, shown: Sequence[Shown]) -> 
     told = settings.foregrounds
     trained = Path(run.classifier) if isinstance(told.classifier, ResNetClassifier) else None
     classifier = open_classifier(told.classifier, open_labelled(told.images).categories, "cpu", trained)
-    found = []
+    rows = []
     for candidate, steps in shown:
         image = candidate.image
         output = classifier.output_of(candidate.prompt.category)
         if image is None or output is None:
             continue
-        activation = classifier.cams([image], [output])[0]
+        heat = classifier.cams([image], [output])[0]
         usable = [one for one in candidate.proposals if one.status == "ok" and one.mask is not None]
-        places = {(one.method, one.ordinal): place for place, one in enumerate(usable)}
-        found.append(
-            Found(
-                candidate.prompt.category,
-                image,
-                activation,
-                activation_centre_yx(activation, told.cam.threshold),
-                [one.mask > OBJECT_ABOVE for one in usable if one.mask is not None],
-                places.get(steps[0]) if steps[0] else None,
-                places.get(steps[-1]) if steps[-1] else None,
+        masks = {(one.method, one.ordinal): one.mask > OBJECT_ABOVE for one in usable}
+        before, after = (masks[step] if step else None for step in (steps[0], steps[-1]))
+        centre_yx = activation_centre_yx(heat, told.cam.threshold)
+        rows.append(
+            ForegroundRow(
+                candidate.prompt.category, image, heat, centre_yx, list(masks.values()), before, after
             )
         )
-    return draw_found(found)
+    return draw_foregrounds(rows)
