@@ -1,6 +1,7 @@
 """`xpaste contexts` on a real local Ray, with the embedded models and captions that are given."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,10 +10,14 @@ import ray
 from PIL import Image
 
 from tests.models.blips import WORDS, picture, save_blip
+from xpaste_ray.backgrounds import resolve_contexts
 from xpaste_ray.config import parse_settings
 from xpaste_ray.config.contexts import ContextSettings
 from xpaste_ray.contexts.distractors import Distractors
-from xpaste_ray.errors import ConfigError
+from xpaste_ray.contexts.sheet import draw_sheets
+from xpaste_ray.errors import ConfigError, RunError
+from xpaste_ray.pipelines.context_inputs import chosen_images
+from xpaste_ray.pipelines.context_show import shown_contexts
 from xpaste_ray.pipelines.contexts import make_contexts, plan_contexts
 from xpaste_ray.sources.labelled import open_labelled
 
@@ -136,39 +141,90 @@ def test_kept_images_are_the_best_of_their_captions_and_lead_back(finished):
     assert files == {row["file"].removeprefix("images/") for row in rows}
 
 
-def test_finished_run_is_done_without_ray(finished, data):
-    out, _ = finished
-    ray.shutdown()
+@pytest.fixture
+def without_ray(monkeypatch):
+    """Whoever would compute anything fails."""
+
+    def refuse(*_):
+        raise AssertionError("Ray is not needed for this")
+
+    monkeypatch.setattr("xpaste_ray.pipelines.unit_work.start_ray", refuse)
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return Path(shutil.copytree(finished[0], tmp_path / "run"))
+
+
+def test_finished_run_is_done_already(finished, data, without_ray):
+    out, first = finished
     before = contents(out)
     summary = make_contexts(settings(data), out, Told())
-    assert summary.already_done and not ray.is_initialized() and contents(out) == before
+    assert summary.already_done and summary.counts == first.counts and contents(out) == before
 
 
-def test_what_is_missing_is_made_again_with_the_same_bytes(finished, data, tmp_path):
-    out, _ = finished
-    expected = contents(out)
-    make_contexts(settings(data), tmp_path / "run", Told())
+def test_what_is_missing_is_made_again_with_the_same_bytes(copied, data):
+    expected = contents(copied)
     for name in ("contexts.json", "images/scores/part-00000.parquet", "texts.parquet"):
-        (tmp_path / "run" / name).unlink()
-    (tmp_path / "run" / "images/candidates/00000/unit-00001.parquet").write_bytes(b"half")
+        (copied / name).unlink()
+    (copied / "images/candidates/00000/unit-00001.parquet").write_bytes(b"half")
     told = Told()
-    make_contexts(settings(data), tmp_path / "run", told)
+    make_contexts(settings(data), copied, told)
     assert any("2 of 3 units are done" in line for line in told.lines)
-    assert contents(tmp_path / "run") == expected
+    assert contents(copied) == expected
 
 
-def test_another_selection_needs_no_model_and_leaves_the_first(finished, data, tmp_path):
-    run = tmp_path / "run"
-    make_contexts(settings(data), run, Told())
-    first = current(run)
-    ray.shutdown()
+def test_kept_images_are_written_again_if_the_selection_was_interrupted(copied, data, without_ray):
+    expected = contents(copied)
+    (current(copied) / "contexts.parquet").unlink()
+    next((current(copied) / "images").iterdir()).unlink()
+    make_contexts(settings(data), copied, Told())
+    assert contents(copied) == expected
+
+
+def test_another_selection_needs_no_model_and_leaves_the_first(copied, data, without_ray):
+    first = current(copied)
     rule = {"rule": "two-sided", "pure": 0.5, "keep": 1}
-    summary = make_contexts(settings(data, select=rule), run, Told())
+    summary = make_contexts(settings(data, select=rule), copied, Told())
     assert summary.counts["contexts"] == {
         "made": 9, "kept": 3, "rejected": {"low_caption_logit": 3, "shows_target": 3}
     }  # fmt: skip
-    assert not ray.is_initialized() and len(kept(run)) == 3
-    assert first.exists() and current(run) != first
+    assert len(kept(copied)) == 3 and first.exists() and current(copied) != first
+    make_contexts(settings(data), copied, Told())
+    assert current(copied) == first
+
+
+def test_damaged_file_is_told(copied, data, without_ray):
+    (current(copied) / "contexts.parquet").unlink()
+    file = copied / "images/candidates/00000/unit-00000.parquet"
+    data_in_file = bytearray(file.read_bytes())
+    data_in_file[200:5000] = bytes(4800)  # its end, which says that it is done, stays
+    file.write_bytes(data_in_file)
+    with pytest.raises(RunError, match="is damaged .*: remove it, and the same command makes it again"):
+        make_contexts(settings(data), copied, Told())
+
+
+def test_kept_images_are_what_compose_pastes_on(finished):
+    out, _ = finished
+    found = resolve_contexts(out).catalogue().items["id"].to_pylist()
+    assert sorted(found) == sorted(row["file"].removeprefix("images/") for row in kept(out))
+
+
+def test_sheet_shows_every_image_with_all_that_was_made_of_it(finished, data):
+    out, _ = finished
+    frog, lion = shown_contexts(out)
+    assert (frog.name, lion.name) == ("frog/0.png", "lion/1.png")
+    assert (frog.pixels == picture(0)).all()
+    changed, unchanged = frog.texts
+    assert changed.caption == "A frog next to a banana." != changed.text
+    assert [image.reason for image in unchanged.images] == [None, None, "low_caption_logit"]
+    assert all(image.pixels.shape == (64, 64, 3) for image in unchanged.images)
+    assert lion.texts[1].reason == "no_distractor" and lion.texts[1].images == ()
+    (page,) = draw_sheets([frog, lion])
+    assert page.shape[0] > 4 * 112
+    assert [one.name for one in shown_contexts(out, first=1, count=5)] == ["lion/1.png"]
+    with pytest.raises(ConfigError, match="--first 2: the run has 2 images"):
+        list(shown_contexts(out, first=2))
 
 
 def test_changed_settings_are_refused_by_name(finished, data):
@@ -215,25 +271,16 @@ def test_blip_captions_come_from_the_images(data, tmp_path):
 
 def test_captions_that_all_mention_what_has_no_distractor_are_an_error_that_can_be_mended(data, tmp_path):
     file = tmp_path / "captions.csv"
-    file.write_text("path,caption\n0.png,a frog\n1.png,frogs\n")
-    captions = {"kind": "given", "file": str(file)}
-    with pytest.raises(ConfigError, match="no caption can be used: {'no_distractor': 2}"):
-        make_contexts(settings(data, captions=captions, distractors=None), tmp_path / "run", Told())
-    summary = make_contexts(settings(data, captions=captions), tmp_path / "run", Told())
-    assert summary.counts["captions"]["kept"] == 2
-
-
-def test_image_without_a_caption_is_counted(data, tmp_path):
-    file = tmp_path / "captions.csv"
-    file.write_text("path,caption\n0.png,a photo of a single violin\n")
-    captions = {"kind": "given", "file": str(file)}
-    summary = make_contexts(settings(data, captions=captions, per_caption=1), tmp_path / "run", Told())
+    file.write_text("path,caption\n0.png,a frog\n0.png,frogs\n")
+    told = {"captions": {"kind": "given", "file": str(file)}, "per_caption": 1}
+    with pytest.raises(ConfigError, match="no caption can be used: {'no_caption': 1, 'no_distractor': 2}"):
+        make_contexts(settings(data, **told, distractors=None), tmp_path / "run", Told())
+    summary = make_contexts(settings(data, **told), tmp_path / "run", Told())
+    assert summary.counts["captions"] == {"made": 2, "kept": 2, "rejected": {}}
     assert summary.counts["images"] == {"made": 2, "kept": 1, "rejected": {"no_caption": 1}}
 
 
 def test_part_of_the_images_grows_with_the_fraction(data):
-    from xpaste_ray.pipelines.context_inputs import chosen_images
-
     class Many:
         def __len__(self):
             return 100
