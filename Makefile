@@ -33,6 +33,10 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/embedded_models.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/demo.py --preset empaste-demo
+	$(BIN)/python benchmarks/foregrounds.py
+	$(BIN)/python benchmarks/em.py
+	$(BIN)/python benchmarks/proposals.py
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/compose.py
 	$(BIN)/python benchmarks/generate.py

@@ -1,11 +1,12 @@
-"""What the first run costs: seconds and memory of `xpaste demo` as a user starts it.
+"""What a first run costs: seconds and memory of `xpaste demo` as a user starts it.
 
-    python benchmarks/demo.py
+    python benchmarks/demo.py [--preset empaste-demo]
 
 runs the demo into a temporary folder, then again (where it must find everything done), and writes
-`benchmarks/results/demo.json`. Exits with 1 if a gate is missed.
+`benchmarks/results/<preset>.json`. Exits with 1 if a gate is missed.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -16,13 +17,14 @@ from pathlib import Path
 from measuring import Gate, finish
 
 XPASTE = Path(sys.executable).with_name("xpaste")
+MOST_SECONDS = {"demo": 180, "empaste-demo": 480}
 _SAMPLE_EVERY_S = 2.0  # reading the maps of all processes costs time itself
 
 
-def run(out: Path) -> tuple[float, float]:
-    """Seconds and peak memory in GiB of one `xpaste demo --out out`."""
+def run(preset: str, out: Path) -> tuple[float, float]:
+    """Seconds and peak memory in GiB of one `xpaste demo --preset preset --out out`."""
     began = time.perf_counter()
-    process = subprocess.Popen([XPASTE, "demo", "--out", out])
+    process = subprocess.Popen([XPASTE, "demo", "--preset", preset, "--out", out])
     peak = 0
     while process.poll() is None:
         peak = max(peak, sum(map(memory_bytes, tree(process.pid))))
@@ -57,17 +59,22 @@ def memory_bytes(pid: int) -> int:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="What a first run costs.")
+    parser.add_argument("--preset", choices=MOST_SECONDS, default="demo")
+    preset = parser.parse_args().preset
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "demo"
-        seconds, memory = run(out)
-        again, _ = run(out)
-        record = json.loads((out / "run.json").read_text())
+        seconds, memory = run(preset, out)
+        again, _ = run(preset, out)
+        records = {path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("**/run.json"))}
     gates = [
-        Gate("seconds", seconds, "<=", 180),
+        Gate("seconds", seconds, "<=", MOST_SECONDS[preset]),
         Gate("peak memory, GiB", memory, "<=", 6),
         Gate("seconds when done", again, "<=", 10),
     ]
-    finish("demo", gates, {"counts": record["counts"], "times": record["times"]})
+    told = {name: {"counts": one.get("counts"), "times": one["times"]} for name, one in records.items()}
+    command = f"python benchmarks/demo.py --preset {preset}"
+    finish(preset, gates, told if len(told) > 1 else next(iter(told.values())), command=command)
 
 
 if __name__ == "__main__":

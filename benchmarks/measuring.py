@@ -33,10 +33,17 @@ class Gate:
         return self.value >= self.limit if self.sign == ">=" else self.value <= self.limit
 
 
-def finish(script: str, gates: list[Gate], details: dict[str, Any], folder: Path = RESULTS) -> None:
-    """Write `<script>.json` to the folder, print the gates, and exit with 1 if one is missed."""
+def finish(
+    script: str,
+    gates: list[Gate],
+    details: dict[str, Any],
+    folder: Path = RESULTS,
+    command: str | None = None,
+) -> None:
+    """Write `<script>.json` to the folder, print the gates, and exit with 1 if one is missed. command: how it
+    was made, if not by the script of that name alone."""
     result = {
-        "command": f"python benchmarks/{script}.py",
+        "command": command or f"python benchmarks/{script}.py",
         "environment": environment(),
         "gates": [
             {

@@ -1,5 +1,5 @@
-"""Images with labels become a pool and annotations, through a real Ray: the same bytes however wide and however
-often, another choice without a model, nothing lost."""
+"""Images with labels become a pool and annotations, through a real Ray: the same bytes however wide and
+however often, another choice without a model, nothing lost."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
+from tests.conftest import seal_discs
 from tests.pipelines.quiet import Quiet
 from xpaste_ray.cli import app
 from xpaste_ray.config import ForegroundSettings, load
@@ -18,8 +19,12 @@ from xpaste_ray.errors import ConfigError
 from xpaste_ray.foregrounds.record import read_choices, read_refinement
 from xpaste_ray.pipelines.foreground_picture import foreground_picture
 from xpaste_ray.pipelines.foregrounds import make_foregrounds
+from xpaste_ray.pipelines.select import select_pool
+from xpaste_ray.pipelines.verify import verify_pool
 from xpaste_ray.pool import current_pool, open_pool
+from xpaste_ray.pool.merge import merge_pools
 from xpaste_ray.runs import RunDir, open_parquet, read_json
+from xpaste_ray.storage import locate
 
 pytestmark = pytest.mark.faults  # minutes on two cores
 
@@ -138,6 +143,25 @@ def test_other_models_are_refused_and_named(made, images):
     with pytest.raises(ConfigError, match=r"foregrounds.segment.methods.slic.segments: \[40\] -> \[50\]"):
         other = "foregrounds.segment.methods.slic={kind: slic, segments: [50], max_masks: 12}"
         make_foregrounds(_settings(images, other), made[0], Quiet())
+
+
+def test_verify_reads_the_run_as_it_reads_a_pools(made):
+    assert verify_pool(RunDir(made[0]), Quiet()) == []
+
+
+def test_selecting_as_from_a_pool_says_what_to_run_instead(made):
+    with pytest.raises(ConfigError, match="xpaste foregrounds"):
+        select_pool(str(made[0]), Quiet())
+
+
+def test_it_meets_a_pool_of_another_kind_in_one(made, tmp_path):
+    other = seal_discs(tmp_path / "discs", {"banana": 2})
+    counts = merge_pools([open_pool(made[0]), other], locate(tmp_path / "both"))
+    both = open_pool(tmp_path / "both")
+    assert len(both) == len(open_pool(made[0])) + 2, counts
+    banana = next(one.id for one in both.categories if one.name == "banana")
+    sources = [both.provenance(row)["source"] for row in both.rows_by_category[banana]]
+    assert {"images", "hand"} == set(sources)
 
 
 def test_the_picture_shows_a_row_for_each_image(made, images):

@@ -117,7 +117,12 @@ def _check_finished(run: RunDir) -> dict[str, Any]:
 
 
 def _settings(run: RunDir, record: Mapping[str, Any]) -> PoolSettings:
-    """Of the run's build."""
+    """Of the run's build. ConfigError if it is no run of `pool build`, or of its kind."""
+    if "foregrounds" in record["settings"]:
+        raise ConfigError(
+            f"{run.root} was made by `xpaste foregrounds`: run that again, with other --set "
+            "foregrounds.em... or foregrounds.cutout..., and it chooses again from the same files"
+        )
     return parse_settings(PoolSettings, record["settings"], f"{run.run_json}: ")
 
 
