@@ -140,6 +140,7 @@ PUBLISHED = {
     },
     "empaste-voc": EMPASTE,
     "empaste-coco": EMPASTE,
+    "empaste-demo": {"rotation_deg": 30, "blend": ("gaussian",), "draw": "source-image", "mix": (2, 1)},
     "demo": {"category.rule": "balanced", "flip_probability": 0.5, "size.min_side_px": 5},
 }
 

@@ -38,18 +38,26 @@ PURE = [
     "lease",
     "longtail",
     "masks",
+    "models.cam",
+    "models.classifier_files",
     "models.clip_config",
     "models.cuda",
     "models.folders",
     "models.full",
     "models.grabcut",
     "models.heads",
+    "models.mask_files",
     "models.matting",
     "models.nucleus",
     "models.real_crops",
+    "models.region_tree",
     "models.saliency",
+    "models.segment_picture",
     "models.segmenters",
     "models.soft_masks",
+    "models.training_images",
+    "models.training_record",
+    "models.superpixels",
     "models.views",
     "models.vocabulary",
     "overlaps",
@@ -80,13 +88,18 @@ PURE = [
     "worker",
 ]
 MODELS = [
+    "models.classifier",
+    "models.classifier_train",
     "models.captioner",
     "models.clip",
     "models.clipseg",
     "models.diffusion",
     "models.mask2former",
     "models.mask_rcnn",
+    "models.resnet",
     "models.sam",
+    "models.shared_norm",
+    "stages.classify",
     "stages.caption",
     "stages.generate",
     "stages.score",
@@ -114,9 +127,18 @@ def test_models_and_stages_do_not_import_ray():
 def test_driver_of_the_pipelines_does_not_import_torch():
     """Its memory is needed for the models' actors."""
     assert (
-        _loaded(["pipelines.demo", "pipelines.ray_profile", "pipelines.sink", "pipelines.adapter"])
+        _loaded(
+            [
+                "pipelines.demo",
+                "pipelines.ray_profile",
+                "pipelines.refine",
+                "pipelines.sink",
+                "pipelines.adapter",
+            ]
+        )
         == "{'ray'}"
     )
+    assert _loaded(["pipelines.train"]) == "set()"
 
 
 LAYER_OF = {
@@ -124,13 +146,13 @@ LAYER_OF = {
                      "fingerprints", "json_lists"], 0),
     **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
-                     "preview", "pool", "samples", "compose", "contexts", "formats", "pace", "longtail",
-                     "foregrounds"], 1),
+                     "preview", "pool", "samples", "compose", "formats", "pace", "longtail",
+                     "foregrounds", "contexts"], 1),
     **dict.fromkeys(["models", "embedded", "torch"], 2),
     "stages": 3,
     "pipelines": 4,
-    **dict.fromkeys(["cli", "report", "report_contexts", "report_pool", "report_selection",
-                     "report_longtail"], 5),
+    **dict.fromkeys(["cli", "report", "report_pool", "report_selection", "report_longtail",
+                     "report_contexts", "report_em"], 5),
 }  # fmt: skip
 
 

@@ -1,12 +1,14 @@
 """What a person sees of F-EM: what became of the images, and what each iteration changed."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from xpaste_ray.report import Outcome, outcome_columns, print_stages
+from xpaste_ray.report import Outcome, outcome_columns, print_dataset_summary, print_stages
+from xpaste_ray.report_contexts import print_contexts_summary
 from xpaste_ray.report_selection import empty_category_lines
 
 if TYPE_CHECKING:
@@ -37,11 +39,22 @@ def print_foregrounds(summary: "Summary", out: str) -> None:
         console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     told = counts["annotations"]
     console.print(
-        f"{counts['proposals']['kept']} instances in {out}; {told['annotations']} masks on {told['images']} of "
-        f"the images in {out}/annotations.json",
+        f"{counts['proposals']['kept']} instances in {out}; {told['annotations']} masks on {told['images']} "
+        f"images in {out}/annotations.json",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def print_empaste_demo(summaries: "Mapping[str, Summary]", out: Path, formats: tuple[str, ...]) -> None:
+    """What each part made, and what there is to look at."""
+    from xpaste_ray.pipelines import empaste_demo as parts
+
+    print_foregrounds(summaries[parts.FOREGROUNDS], str(out / parts.FOREGROUNDS))
+    print_contexts_summary(summaries[parts.CONTEXTS], str(out / parts.CONTEXTS))
+    print_dataset_summary(summaries[parts.DATASET], out / parts.DATASET, formats)
+    for name in (parts.FOREGROUNDS_PNG, parts.CONTEXTS_PNG, parts.PREVIEW):
+        Console().print(f"  {out / name}", highlight=False, soft_wrap=True)
 
 
 def refinement_table(categories: Sequence[Mapping[str, Any]]) -> Table:

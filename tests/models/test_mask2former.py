@@ -111,6 +111,26 @@ def test_only_instances_of_the_category_are_kept(saved):
     assert len(bus) > 1 and not frog
 
 
+def test_any_gives_the_same_instances_for_every_category_known_or_not(saved):
+    method = segmenter(saved, classes="any")
+    assert method.refusal("aardvark") is None
+    for one, other in zip(*method([shown(1), shown(1, category="aardvark")]), strict=True):
+        assert one.score == other.score and np.array_equal(one.mask, other.mask)
+
+
+def test_any_is_as_likely_as_all_categories_together(saved):
+    """Every query is bus by 0.87, frog or zebra by 0.04 each, and nothing by 0.04."""
+    named = [
+        segmenter(saved, min_score=0, max_masks=100)([shown(1, category=name)])[0]
+        for name in ("bus", "frog", "zebra")
+    ]
+    (any_,) = segmenter(saved, min_score=0, classes="any")([shown(1)])
+    assert len(any_) == QUERIES
+    total = sum(one.score for masks in named for one in masks)
+    assert sum(one.score for one in any_) == pytest.approx(total, abs=1e-4)
+    assert any_[0].score > named[0][0].score
+
+
 def test_score_and_count_are_limited(saved):
     (everything,) = segmenter(saved, min_score=0)([shown(1)])
     assert len(everything) == QUERIES

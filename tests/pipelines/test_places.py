@@ -1,7 +1,10 @@
+import json
+
 import pytest
 
+from xpaste_ray.config import load_settings
 from xpaste_ray.errors import ConfigError
-from xpaste_ray.pipelines.places import check_absolute
+from xpaste_ray.pipelines.places import check_absolute, places_of
 
 
 @pytest.mark.parametrize("place", ["runs/lvis", "./x", "lvis"])
@@ -17,3 +20,9 @@ def test_relative_path_is_refused_inside_a_job_only(monkeypatch, place):
 def test_other_places_are_fine_anywhere(monkeypatch, place):
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     check_absolute("--out", place)
+
+
+def test_mask_files_are_a_place_that_every_node_reads():
+    told = {"kind": "masks", "path": "cob/masks"}
+    settings = load_settings("demo", [f"segment.methods.cob={json.dumps(told)}"])
+    assert ("segment.methods.cob.path", "cob/masks") in set(places_of(settings))

@@ -1,8 +1,10 @@
 """How wide a run goes: numbers that a person can check, without a cluster."""
 
+import json
+
 import pytest
 
-from xpaste_ray.config import PoolSettings, ResourceSettings, StageResources, load
+from xpaste_ray.config import PoolSettings, ResourceSettings, StageResources, load, load_settings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pipelines.resources import (
     SPARE_CPUS,
@@ -166,6 +168,19 @@ def test_generation_costs_five_hundred_clip_scores():
     costs = stage_costs(settings, settings.sources["diffusion"])
     ratio = costs["source"].gpu_s / costs["score"].gpu_s
     assert 500 < ratio < 540  # 82.8 TFLOP an image against 0.16
+
+
+def test_superpixels_cost_what_their_scales_and_their_size_do():
+    """Four times the pixels, four times the seconds; two scales, twice one; and never a card."""
+
+    def cost(**options):
+        told = f"segment.methods={{a: {json.dumps({'kind': 'slic', **options})}}}"
+        return stage_costs(load_settings("demo", [told]), None)["segment"]
+
+    one = cost(segments=[100], side_px=128)
+    assert cost(segments=[100, 200], side_px=128).cpu_s == pytest.approx(2 * one.cpu_s)
+    assert cost(segments=[100], side_px=256).cpu_s == pytest.approx(4 * one.cpu_s)
+    assert one.gpu_s is None
 
 
 def test_local_actor_must_not_want_more_cores_than_there_are():

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -35,6 +36,8 @@ def _fingerprints(*overrides):
         ("prompts.templates=one {name}", "source"),
         ("categories.names=[frog]", "source"),
         ("segment.methods.grabcut.iterations=4", "segment"),
+        ("segment.limits.max_box_span=0.98", "segment"),
+        ("segment.limits.min_area_fraction=null", None),
         ("score.micro_batch=4", "score"),
         ("select.tolerance=2", "select"),
         ("cutout.max_side_px=128", "select"),
@@ -68,6 +71,17 @@ def test_model_is_known_by_its_content_not_by_its_place(tmp_path):
         shutil.copytree(CLIP_DIR, tmp_path / parent / "mini")
     here, there = (_fingerprints(f"score.model={tmp_path / parent / 'mini'}") for parent in ("here", "there"))
     assert here == there != _fingerprints()
+
+
+def test_mask_files_are_known_by_names_and_sizes_not_by_their_place(tmp_path):
+    told = {}
+    for parent, pixels in (("here", 4), ("there", 4), ("other", 5)):
+        (tmp_path / parent / "cob").mkdir(parents=True)
+        np.save(tmp_path / parent / "cob" / "photo.npy", np.ones((pixels, pixels), bool))
+        told[parent] = _fingerprints(
+            f"segment.methods.cob={{kind: masks, path: {tmp_path / parent / 'cob'}}}"
+        )
+    assert told["here"] == told["there"] and told["here"]["segment"] != told["other"]["segment"]
 
 
 def test_candidate_ids_do_not_depend_on_the_other_categories():

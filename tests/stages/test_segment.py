@@ -10,8 +10,8 @@ from tests.conftest import disc
 from tests.models.sams import picture, save_tiny_sam
 from xpaste_ray.config.segment import FullMethod, GrabCutMethod, SegmentSettings
 from xpaste_ray.embedded.scenes import DIFFUSION_STYLE, compose_scene
-from xpaste_ray.errors import ConfigError, DeviceLost, RowError
-from xpaste_ray.models.segmenters import SoftMask
+from xpaste_ray.errors import ConfigError, DeviceLost, RowError, StorageError
+from xpaste_ray.models.segmenters import SoftMask, sees_only_the_image
 from xpaste_ray.records import Candidate, Prompt, Proposal
 from xpaste_ray.rng import rng_for
 from xpaste_ray.stages import segment
@@ -20,8 +20,8 @@ from xpaste_ray.stages.segment import SegmentStage
 FULL = {"kind": "full"}
 
 
-def _stage(methods):
-    return SegmentStage(SegmentSettings.model_validate({"methods": methods}))
+def _stage(methods, **limits):
+    return SegmentStage(SegmentSettings.model_validate({"methods": methods, "limits": limits}))
 
 
 GRABCUT = _stage({"grabcut": {"kind": "grabcut"}})
@@ -55,11 +55,11 @@ class _Segmenter:
         return [[SoftMask(*one) for one in self.find(each.image)] for each in shown]
 
 
-def _stage_of(monkeypatch, **segmenters):
+def _stage_of(monkeypatch, limits=None, **segmenters):
     """A stage whose methods, by name, are these segmenters."""
     built = iter(segmenters[name] for name in sorted(segmenters))
     monkeypatch.setattr(segment, "build_segmenter", lambda *_: next(built))
-    return _stage(dict.fromkeys(segmenters, FULL))
+    return _stage(dict.fromkeys(segmenters, FULL), **(limits or {}))
 
 
 def _square(top, left, side=2, value=1.0):
@@ -319,3 +319,162 @@ def test_settings_are_checked_before_anything_starts():
     assert FullMethod(kind="full") and GrabCutMethod(kind="grabcut").border_px == 2
     with pytest.raises(ConfigError, match=r"segment.methods.\*.model: the model folder '/no' does not exist"):
         _stage({"sam": {"kind": "sam", "model": "/no"}})
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def _box(height, width, side=10):
+    """(10, 10) float32: a box at the upper left corner."""
+    mask = np.zeros((side, side), np.float32)
+    mask[:height, :width] = 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("limits", "height", "width", "reason"),
+    [
+        pytest.param({"min_area_fraction": 0.06}, 2, 3, None, id="as-small-as-allowed"),
+        pytest.param({"min_area_fraction": 0.06}, 1, 5, "area_too_small", id="a-pixel-smaller"),
+        pytest.param({"max_area_fraction": 0.3}, 5, 6, None, id="as-large-as-allowed"),
+        pytest.param({"max_area_fraction": 0.3}, 1, 31, "area_too_large", id="larger"),
+        pytest.param({"max_box_span": 0.9}, 8, 8, None, id="below-the-span"),
+        pytest.param({"max_box_span": 0.9}, 9, 1, "spans_image", id="as-high-as-the-span"),
+        pytest.param({"max_box_span": 0.9}, 1, 9, "spans_image", id="as-wide-as-the-span"),
+        pytest.param({"max_box_span": 1}, 10, 1, "spans_image", id="from-top-to-bottom"),
+        pytest.param(
+            {"min_area_fraction": 0.06, "max_box_span": 0.5}, 1, 5, "area_too_small", id="area-first"
+        ),
+        pytest.param({}, 10, 10, None, id="no-limits"),
+    ],
+)
+def test_limits_hold_to_the_pixel(monkeypatch, limits, height, width, reason):
+    """Of 100 pixels, 10 x 10."""
+    mask = _box(height, width)
+    if width > 10:
+        mask = np.zeros((10, 10), np.float32)
+        mask.ravel()[:width] = 1
+    stage = _stage_of(monkeypatch, limits, hand=_Segmenter(lambda _: [(mask, 1.0)]))
+    ((proposal,),) = (candidate.proposals for candidate in stage(_grey(1, 10)))
+    assert proposal.reason == reason and proposal.area_fraction == pytest.approx(mask.mean())
+    assert (proposal.status, proposal.mask is None) == (("rejected", True) if reason else ("ok", False))
+
+
+def test_em_pastes_span_holds_at_98_of_100_pixels(monkeypatch):
+    spans = [(_box(97, 3, 100), 2.0), (_box(98, 3, 100), 1.0)]
+    stage = _stage_of(monkeypatch, {"max_box_span": 0.98}, hand=_Segmenter(lambda _: spans))
+    (candidate,) = stage(_grey(1, 100))
+    assert [p.reason for p in candidate.proposals] == [None, "spans_image"]
+
+
+def test_what_is_beyond_the_limits_keeps_its_place_and_its_reason(monkeypatch):
+    """Ordinals are those of all that was found; overlaps leave it out."""
+    found = [
+        (_square(0, 0, 8), 0.9),
+        (_square(0, 0, 4), 0.8),
+        (_square(0, 0, 1), 0.7),
+        (_square(2, 2, 4), 0.6),
+    ]
+    limits = {"min_area_fraction": 0.1, "max_area_fraction": 0.5, "max_box_span": 0.98}
+    (candidate,) = _stage_of(monkeypatch, limits, hand=_Segmenter(lambda _: found))(_grey(1))
+    told = [(p.ordinal, p.reason) for p in candidate.proposals]
+    assert told == [(0, "area_too_large"), (1, None), (2, "area_too_small"), (3, None)]
+    assert [p.overlaps for p in candidate.proposals] == [(), ((3, 4 / 28, 0.25),), (), ((1, 4 / 28, 0.25),)]
+
+
+# --- several categories of one image --------------------------------------------------------------
+
+
+def _of_image(number, uri, image=None, content_hash="h"):
+    """A candidate whose image is called `uri`; its pixels follow from that unless given."""
+    made = _candidate(number, np.full((8, 8, 3), len(uri or ""), np.uint8) if image is None else image)
+    return replace(made, prompt=replace(made.prompt, uri=uri), content_hash=content_hash)
+
+
+def test_categories_of_one_image_share_what_is_computed(monkeypatch):
+    """Of four candidates three images; the rows of the second and the third are the same objects."""
+    hand = _Segmenter(lambda _: [(_square(0, 0, 4), 0.9), (_square(2, 2, 4), 0.8)], micro_batch=1)
+    stage = _stage_of(monkeypatch, hand=hand)
+    done = stage([_of_image(0, "a"), _of_image(1, "bb"), _of_image(2, "bb"), _of_image(3, "ccc")])
+    assert hand.sizes == [1, 1, 1]
+    assert done[1].proposals is done[2].proposals is not done[0].proposals
+    assert [one.prompt.candidate_id for one in done] == ["c0", "c1", "c2", "c3"]
+    assert all(p.overlaps for one in done for p in one.proposals)
+
+
+def test_overlaps_of_one_image_are_computed_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(segment, "overlaps_of", lambda masks: calls.append(len(masks)) or [()] * len(masks))
+    stage = _stage_of(monkeypatch, hand=_Segmenter(lambda _: [(_square(0, 0), 1.0)]))
+    stage([_of_image(0, "a"), _of_image(1, "a"), _of_image(2, None), _of_image(3, None)])
+    assert calls == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [_of_image(1, None), _of_image(1, "b"), _of_image(1, "a", content_hash="another")],
+    ids=["generated", "another-name", "changed-since"],
+)
+def test_other_images_are_computed_by_themselves(monkeypatch, second):
+    hand = _Segmenter(lambda _: [(_square(0, 0), 1.0)], micro_batch=1)
+    _stage_of(monkeypatch, hand=hand)([_of_image(0, "a"), second])
+    assert hand.sizes == [1, 1]
+
+
+def test_generated_images_are_never_taken_for_one(monkeypatch):
+    hand = _Segmenter(lambda _: [(_square(0, 0), 1.0)], micro_batch=1)
+    _stage_of(monkeypatch, hand=hand)([_of_image(0, None), _of_image(1, None)])
+    assert hand.sizes == [1, 1]
+
+
+def test_failure_of_a_shared_image_is_that_of_each_of_its_candidates(monkeypatch):
+    def find(image):
+        raise RowError("no_mask_file") if image[0, 0, 0] == 1 else StorageError("the disk is away")
+
+    stage = _stage_of(monkeypatch, hand=_Segmenter(find, micro_batch=1))
+    done = stage([_of_image(0, "a"), _of_image(1, "a"), _of_image(2, "bb")])
+    told = [(one.proposals[0].reason, one.transient) for one in done]
+    assert told == [("no_mask_file", False), ("no_mask_file", False), ("read_failed", True)]
+
+
+def test_shared_proposals_are_those_of_each_alone(tmp_path):
+    """Real methods: superpixels, which share, beside GrabCut, which draws by the candidate's id."""
+    image = picture(48, 64, seed=3)
+    np.save(tmp_path / "a.npy", np.eye(2, dtype=bool).repeat(24, 0).repeat(32, 1)[None])
+    stage = _stage(
+        {
+            "cut": {"kind": "grabcut"},
+            "files": {"kind": "masks", "path": str(tmp_path)},
+            "slic": {"kind": "slic", "max_masks": 5},
+        },
+        max_area_fraction=0.4,
+    )
+    two = [_of_image(i, "a.jpg", image) for i in range(2)]
+    together = stage(two)
+    for one, (alone,) in zip(together, (stage([each]) for each in two), strict=True):
+        assert [p.method for p in one.proposals] == ["cut", "files", *["slic"] * 5]
+        assert one.proposals[1].reason == "area_too_large"  # half of the image
+        for p, q in zip(one.proposals, alone.proposals, strict=True):
+            assert (p.method, p.ordinal, p.reason, p.overlaps) == (q.method, q.ordinal, q.reason, q.overlaps)
+            assert (p.mask is None) == (q.mask is None) and (p.mask is None or np.array_equal(p.mask, q.mask))
+
+
+@pytest.mark.parametrize(
+    ("told", "shared"),
+    [
+        ({"kind": "slic"}, True),
+        ({"kind": "felzenszwalb"}, True),
+        ({"kind": "masks", "path": "m"}, True),
+        ({"kind": "full"}, True),
+        ({"kind": "sam", "model": "m"}, True),
+        ({"kind": "saliency", "model": "m"}, True),
+        ({"kind": "mask2former", "model": "m", "classes": "any"}, True),
+        ({"kind": "mask2former", "model": "m"}, False),
+        ({"kind": "mask-rcnn", "model": "m"}, False),
+        ({"kind": "clipseg", "model": "m"}, False),
+        ({"kind": "grabcut"}, False),
+    ],
+)
+def test_only_what_sees_nothing_but_the_image_is_shared(told, shared):
+    (method,) = SegmentSettings.model_validate({"methods": {"one": told}}).methods.values()
+    assert sees_only_the_image(method) == shared

@@ -69,7 +69,8 @@ def contexts(
         values["contexts.images"] = {**(told.model_dump(mode="json") if told else {}), "path": images}
     given = {path: value for path, value in values.items() if value is not None}
     settings = change(settings, overrides or (), given)
-    for option, place in (("--out", out), *context_places(settings)):
+    check_absolute("--out", out)
+    for option, place in context_places(settings):
         check_absolute(option, place)
     with ConsoleProgress() as progress:
         if dry_run:

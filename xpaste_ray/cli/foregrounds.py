@@ -12,8 +12,8 @@ def foregrounds(
     images: Annotated[
         str,
         typer.Option(
-            help="Images with labels: a folder for each category, a VOC folder, a COCO or LVIS file, or a list "
-            "(.csv, .jsonl, .parquet) with the columns path and category."
+            help="Images with labels: a folder for each category, a VOC folder, a COCO or LVIS file, or a "
+            "list (.csv, .jsonl, .parquet) with the columns path and category."
         ),
     ],
     out: Annotated[

@@ -26,6 +26,7 @@ from xpaste_ray.config.compose import (
     SizeSettings,
     Subsampling,
 )
+from xpaste_ray.config.contexts import Contexts, ContextSettings
 from xpaste_ray.config.em import EmSettings
 from xpaste_ray.config.foregrounds import Foregrounds, ForegroundSettings
 from xpaste_ray.config.images import ImagesSettings
@@ -91,6 +92,8 @@ __all__ = [
     "ClipSegMethod",
     "ColourSettings",
     "ComposeSettings",
+    "ContextSettings",
+    "Contexts",
     "CutoutSettings",
     "CutoutsSource",
     "DatasetSettings",

@@ -24,7 +24,8 @@ class ResNetClassifier(_Classifier):
 
     weights: what the training begins with: a folder with model.safetensors, or hub:owner/name@revision; null
     for random numbers. side_px: of the square that it is shown. held_out: part of the images that it is not
-    trained on, and measured by. patience: epochs without a better mAP there, after which it ends.
+    trained on, and measured by. patience: epochs without a better mAP there (of equals, a lower loss), after
+    which it ends.
     micro_batch's counterpart in training is `batch`: of all workers together, so that their number changes
     rounding only. train_threads: of each training process.
     """

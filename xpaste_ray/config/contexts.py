@@ -155,7 +155,7 @@ class Contexts(Section):
 class ContextSettings(Section):
     """Everything that contextual backgrounds are made from."""
 
-    model_config = ConfigDict(extra="ignore")  # a preset may say what is pasted on them, too
+    model_config = ConfigDict(extra="ignore")  # a preset may say what is composed of them, too
 
     seed: Annotated[int, Field(ge=0)]
     contexts: Contexts

@@ -22,7 +22,7 @@ from xpaste_ray.yaml12 import dump_yaml, load_yaml
 # Sections whose keys are names of the user's own, each of some kind, and sections that are of some kind.
 _NAMED = {"sources": AnySource, "segment.methods": AnyMethod, "foregrounds.segment.methods": AnyMethod}
 _OF_A_KIND = {"foregrounds.classifier": AnyClassifier, "contexts.captions": AnyCaptions}
-_KNOWN = {**Settings.model_fields, **EmPasteSettings.model_fields, **ContextSettings.model_fields}
+_KNOWN = {**Settings.model_fields, **EmPasteSettings.model_fields}
 PRESETS_DIR = Path(__file__).resolve().parent.parent / "presets"
 
 _Job = TypeVar("_Job", bound=Section)
@@ -38,13 +38,15 @@ def preset_descriptions() -> dict[str, str]:
     return {name: path.read_text(encoding="utf-8").split("\n")[0][2:] for name, path in files.items()}
 
 
-AnySettings = DatasetSettings | PoolSettings | ForegroundSettings
+AnySettings = DatasetSettings | PoolSettings | ForegroundSettings | ContextSettings
 
 
 def kind_of(preset: str) -> type[AnySettings]:
     """What a preset sets: a dataset, a pool, foregrounds, or all that one method needs."""
     sections = set(_read(preset))
-    kinds: tuple[type[AnySettings], ...] = (DatasetSettings, PoolSettings, ForegroundSettings)
+    kinds: tuple[type[AnySettings], ...] = (
+        DatasetSettings, PoolSettings, ForegroundSettings, ContextSettings,
+    )  # fmt: skip
     for kind in kinds:
         if sections <= set(kind.model_fields):
             return kind

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from xpaste_ray.config.base import Section
 from xpaste_ray.config.compose import ComposeSettings
+from xpaste_ray.config.contexts import ContextSettings
 from xpaste_ray.config.foregrounds import ForegroundSettings
 from xpaste_ray.config.prompts import CategorySettings, PromptSettings
 from xpaste_ray.config.resources import ResourceSettings
@@ -60,7 +61,7 @@ class Settings(PoolSettings, DatasetSettings):
     model_config = ConfigDict(extra="forbid")
 
 
-class EmPasteSettings(ForegroundSettings, DatasetSettings):
+class EmPasteSettings(ForegroundSettings, ContextSettings, DatasetSettings):
     """Everything that a whole run of EM-Paste is made from, from labelled images to a dataset."""
 
     model_config = ConfigDict(extra="forbid")

@@ -17,6 +17,7 @@ from xpaste_ray.categories import Category, display_name, name_key
 from xpaste_ray.contexts.inflection import article_for, is_plural, plural_of, plurals_of
 from xpaste_ray.contexts.table import CLASSES, WORDS, Named, Word
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.sources.shipped import shipped_or_given
 from xpaste_ray.storage import locate
 from xpaste_ray.yaml12 import load_yaml
 
@@ -260,8 +261,9 @@ def load_distractors(path: str | None, option: str = "contexts.distractors") -> 
         return PAPER
     where = f"{option}: {path}"
     try:
-        data = locate(path).read_bytes().decode()
-        told = load_yaml(data) if path.lower().endswith((".yaml", ".yml")) else json.loads(data)
+        place = locate(shipped_or_given(path, "distractors.yaml"))
+        data = place.read_text()
+        told = load_yaml(data) if place.name.lower().endswith((".yaml", ".yml")) else json.loads(data)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{where} cannot be read ({error}): give a YAML or JSON file") from None
     if not isinstance(told, Mapping) or not set(told) <= set(_SECTIONS):

@@ -11,6 +11,7 @@ from xpaste_ray.fingerprints import hash_bytes
 from xpaste_ray.json_lists import list_entries
 from xpaste_ray.sources.found import count_of
 from xpaste_ray.sources.index_file import SUFFIXES, is_index_file, read_index
+from xpaste_ray.sources.shipped import shipped_or_given
 from xpaste_ray.storage import Location, locate
 
 _ALSO_CALLED = {"path": ("image", "file_name", "filename"), "caption": ("text",)}
@@ -31,7 +32,7 @@ def read_captions(
 ) -> GivenTexts:
     """The captions of the images `uris`, in the file's order. ConfigError, which begins with `option`, if the
     file cannot be read, or has captions of none of them."""
-    place = locate(settings.file)
+    place = locate(shipped_or_given(settings.file, "captions.csv"))
     if is_index_file(place.name):
         table, contents, empty = read_index(place, option, ("path", "caption"), (), _ALSO_CALLED)
         pairs = list(zip(table["path"].to_pylist(), table["caption"].to_pylist(), strict=True))

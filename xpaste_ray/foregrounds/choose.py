@@ -65,7 +65,10 @@ def choose(scores: pa.Table, settings: EmSettings, refine_map: RefineMap) -> Cho
     missing column.
     """
     columns = segment_columns(scores)
-    tasks = [_task(scores, segments, settings) for segments in segments_of(scores)]
+    cam_distance = numbers(scores, "cam_distance")
+    tasks = [
+        _task(segments, cam_distance, columns.score, settings.nearest) for segments in segments_of(scores)
+    ]
     results = list(refine_map(tasks))
     codes, chosen = _decide(columns, scores, settings, tasks, results)
     ranked = replace(columns, score=np.where(columns.usable, chosen, columns.score).astype(np.float32))
@@ -78,12 +81,13 @@ def choose(scores: pa.Table, settings: EmSettings, refine_map: RefineMap) -> Cho
     )
 
 
-def _task(scores: pa.Table, segments: CategorySegments, settings: EmSettings) -> Task:
-    cam_distance, class_score = (
-        numbers(scores, name)[segments.rows] for name in ("cam_distance", "class_score")
+def _task(
+    segments: CategorySegments, cam_distance: np.ndarray, class_score: np.ndarray, nearest: int
+) -> Task:
+    rows, image_of = segments.rows, segments.image_of
+    return Task(
+        segments, first_choice(image_of, segments.images, cam_distance[rows], class_score[rows], nearest)
     )
-    initial = first_choice(segments.image_of, segments.images, cam_distance, class_score, settings.nearest)
-    return Task(segments, initial)
 
 
 def _decide(

@@ -1,4 +1,4 @@
-"""A picture of how segments were found: image, class activation, proposals, choice before and after EM."""
+"""A picture to look at: what F-EM was shown of some images, and what it chose before and after."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,101 +6,143 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_TILE_PX, _GAP_PX, _TITLE_PX, _CAPTION_PX = 192, 6, 22, 18
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_TITLES = ("image", "Grad-CAM", "proposals", "chosen in step 1", "chosen after EM")
-_COLOURS = ((230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (0, 160, 160))
-_CHOSEN = (255, 220, 0)
+COLUMNS = ("image", "Grad-CAM", "proposals", "step 1", "after EM")
+
+TILE_PX = 192
+_GAP_PX, _TITLE_PX, _CAPTION_PX = 8, 24, 20
+_STEP_PX = TILE_PX + _GAP_PX
+_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+_CHOSEN = (0, 210, 90)
+_OUTLINES = ((230, 60, 60), (60, 120, 230), (240, 170, 30), (170, 70, 200), (40, 180, 180))
+_HEAT = 0.6  # of the heat's colours over the image
+_DIMMED = 0.3  # what was not chosen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """A category of an image. image: (H, W, 3) uint8 RGB. activation: (H, W) float32, any scale of 0 and
-    above; centre_yx: its centre of gravity, in pixels, None if it has none. proposals: (H, W) bool each.
-    first, last: places among them of what step 1 and the loop chose; None for nothing."""
+class ForegroundRow:
+    """One image and one of its categories.
+
+    image: (H, W, 3) uint8 RGB. heat: (H, W) float, 0 and above, the category's activation. centre_yx: where
+    its centre of gravity is, in pixels. proposals: (H, W) bool each. before, after: the chosen one, None
+    where there is none.
+    """
 
     category: str
     image: np.ndarray
-    activation: np.ndarray
-    centre_yx: tuple[float, float] | None
+    heat: np.ndarray
+    centre_yx: tuple[float, float]
     proposals: Sequence[np.ndarray]
-    first: int | None
-    last: int | None
+    before: np.ndarray | None
+    after: np.ndarray | None
 
 
-def draw_found(found: Sequence[Found]) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, a row for each. ValueError if there is none."""
-    if not found:
-        raise ValueError("nothing to draw")
-    width = _GAP_PX + len(_TITLES) * (_TILE_PX + _GAP_PX)
-    title = np.full((_TITLE_PX, width, 3), 255, np.uint8)
-    for place, text in enumerate(_TITLES):
-        _write(title, text, _left(place), 15)
-    return np.concatenate([title, *(_row(one, width) for one in found)])
+def draw_foregrounds(rows: Sequence[ForegroundRow]) -> np.ndarray:
+    """A line a row, its columns as `COLUMNS`: (H, W, 3) uint8 RGB.
+
+    ValueError without rows, and for a mask or an activation of another size than its image.
+    """
+    if not rows:
+        raise ValueError("there is no row to draw")
+    return np.concatenate([_titles(), *(_line(row) for row in rows)])
 
 
-def _row(one: Found, width: int) -> np.ndarray:
-    row = np.full((_TILE_PX + _CAPTION_PX, width, 3), 255, np.uint8)
-    tiles = (one.image, _heated(one), _outlined(one), _marked(one, one.first), _marked(one, one.last))
+def _titles() -> np.ndarray:
+    return _texts(COLUMNS, _TITLE_PX)
+
+
+def _line(row: ForegroundRow) -> np.ndarray:
+    for part in (row.heat, *row.proposals, row.before, row.after):
+        if part is not None and part.shape != row.image.shape[:2]:
+            raise ValueError(f"{row.category}: {part.shape} for an image of {row.image.shape[:2]}")
+    tiles = (
+        _tile(row.image),
+        _with_centre(_tile(_heated(row.image, row.heat)), row),
+        _outlined(row.image, row.proposals),
+        _chosen(row.image, row.before),
+        _chosen(row.image, row.after),
+    )
+    strip = np.full((TILE_PX, _GAP_PX + len(tiles) * _STEP_PX, 3), 255, np.uint8)
     for place, tile in enumerate(tiles):
-        left = _left(place)
-        row[:_TILE_PX, left : left + _TILE_PX] = _fitted(tile)
-    _write(row, one.category, _left(0), _TILE_PX + 13)
-    if one.first == one.last:
-        _write(row, "the same", _left(4), _TILE_PX + 13)
-    return row
+        left = _GAP_PX + place * _STEP_PX
+        strip[:, left : left + TILE_PX] = tile
+    captions = (row.category, "", str(len(row.proposals)), _told(row.before), _after(row))
+    return np.concatenate([strip, _texts(captions, _CAPTION_PX)])
 
 
-def _left(place: int) -> int:
-    return _GAP_PX + place * (_TILE_PX + _GAP_PX)
+def _told(mask: np.ndarray | None) -> str:
+    return "none" if mask is None else f"{100 * mask.mean():.0f} % of the image"
 
 
-def _fitted(image: np.ndarray) -> np.ndarray:
-    """In the middle of a white tile."""
-    scale = _TILE_PX / max(image.shape[:2])
+def _after(row: ForegroundRow) -> str:
+    """Says also whether it is another one than before."""
+    if row.before is None or row.after is None:
+        return _told(row.after)
+    same = np.array_equal(row.before, row.after)
+    return "the same" if same else _told(row.after)
+
+
+def _texts(texts: Sequence[str], height_px: int) -> np.ndarray:
+    """A line with a text above or below each column; what is too long is cut."""
+    strip = np.full((height_px, _GAP_PX + len(COLUMNS) * _STEP_PX, 3), 255, np.uint8)
+    for place, text in enumerate(texts):
+        left = _GAP_PX + place * _STEP_PX
+        cell = np.full((height_px, TILE_PX, 3), 255, np.uint8)
+        cv2.putText(cell, text, (0, height_px - 7), _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+        strip[:, left : left + TILE_PX] = cell
+    return strip
+
+
+def _scale(image: np.ndarray) -> float:
+    """Pixels of a tile for each of the image."""
+    return TILE_PX / max(image.shape[0], image.shape[1])
+
+
+def _tile(image: np.ndarray) -> np.ndarray:
+    """The image as large as fits, at the top left of a white square."""
+    scale = _scale(image)
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    tile = np.full((_TILE_PX, _TILE_PX, 3), 255, np.uint8)
-    top, left = (_TILE_PX - height) // 2, (_TILE_PX - width) // 2
-    tile[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=mode)
+    tile = np.full((TILE_PX, TILE_PX, 3), 255, np.uint8)
+    mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    tile[:height, :width] = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=mode)
     return tile
 
 
-def _heated(one: Found) -> np.ndarray:
-    """The activation over the grey image, and a cross at its centre."""
-    top = float(one.activation.max(initial=0.0))
-    heat = np.uint8(np.clip(one.activation / top if top else one.activation * 0, 0, 1) * 255)
-    coloured = cv2.applyColorMap(heat, cv2.COLORMAP_JET)[..., ::-1]
-    grey = cv2.cvtColor(cv2.cvtColor(one.image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    mixed = np.ascontiguousarray((0.5 * grey + 0.5 * coloured).astype(np.uint8))
-    if one.centre_yx is not None:
-        at = round(one.centre_yx[1]), round(one.centre_yx[0])
-        size = max(6, max(one.image.shape[:2]) // 16)
-        cv2.drawMarker(mixed, at, (255, 255, 255), cv2.MARKER_CROSS, size, max(1, size // 6))
-    return mixed
+def _heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Blue where there is none, red at the map's maximum."""
+    peak = float(heat.max())
+    level = np.rint(255 * (heat / peak if peak > 0 else heat)).astype(np.uint8)
+    colours = cv2.applyColorMap(level, cv2.COLORMAP_JET)[..., ::-1]
+    return np.rint((1 - _HEAT) * image + _HEAT * colours).astype(np.uint8)
 
 
-def _outlined(one: Found) -> np.ndarray:
-    drawn = one.image.copy()
-    for number, mask in enumerate(one.proposals):
-        _outline(drawn, mask, _COLOURS[number % len(_COLOURS)], 1)
-    return drawn
+def _with_centre(tile: np.ndarray, row: ForegroundRow) -> np.ndarray:
+    y, x = (round((value + 0.5) * _scale(row.image) - 0.5) for value in row.centre_yx)
+    cv2.drawMarker(tile, (x, y), (0, 0, 0), cv2.MARKER_CROSS, 15, 4)
+    cv2.drawMarker(tile, (x, y), (255, 255, 255), cv2.MARKER_CROSS, 13, 2)
+    return tile
 
 
-def _marked(one: Found, place: int | None) -> np.ndarray:
-    """All but the chosen segment darkened; the whole image, if there is none."""
-    drawn = (0.35 * one.image).astype(np.uint8)
-    if place is not None:
-        mask = one.proposals[place]
-        drawn[mask] = one.image[mask]
-        _outline(drawn, mask, _CHOSEN, max(1, max(mask.shape) // 96))
-    return drawn
+def _outlined(image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Each in the next of a few colours."""
+    tile = _tile(image)
+    for place, mask in enumerate(masks):
+        _outline(tile, mask, _OUTLINES[place % len(_OUTLINES)])
+    return tile
 
 
-def _outline(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], thickness: int) -> None:
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(image, contours, -1, colour, thickness)
+def _chosen(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """The mask in its own light, all else dimmed."""
+    shown = np.zeros(image.shape[:2], bool) if mask is None else mask
+    dimmed = np.rint(_DIMMED * image).astype(np.uint8)
+    tile = _tile(np.where(shown[..., None], image, dimmed))
+    if mask is not None:
+        _outline(tile, mask, _CHOSEN)
+    return tile
 
 
-def _write(canvas: np.ndarray, text: str, left: int, baseline: int) -> None:
-    cv2.putText(canvas, text, (left, baseline), _FONT, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+def _outline(tile: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
+    scale = _scale(mask)
+    size_wh = tuple(max(1, round(side * scale)) for side in mask.shape[::-1])
+    large = cv2.resize(mask.astype(np.uint8), size_wh, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(tile, contours, -1, colour, 1)

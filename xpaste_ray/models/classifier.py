@@ -15,8 +15,8 @@ import open_clip
 import torch
 from open_clip.model import CLIP
 from open_clip.modified_resnet import ModifiedResNet
-from open_clip.transformer import VisionTransformer
 from open_clip.transform import PreprocessCfg
+from open_clip.transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional
 from torchvision.models import ResNet
@@ -302,8 +302,8 @@ def _cut_clip(visual: nn.Module, texts: torch.Tensor, logit_scale: float) -> Cut
     if isinstance(visual, VisionTransformer):
         return CutClipViT(visual, texts, logit_scale)
     raise ConfigError(
-        f"{MODEL_OPTION}: this CLIP's image tower is a {type(visual).__name__}, of which it is not known where "
-        "its activations are: take one with open_clip's own ViT or ResNet"
+        f"{MODEL_OPTION}: this CLIP's image tower is a {type(visual).__name__}, and where its activations "
+        "are is not known: take one with open_clip's own ViT or ResNet"
     )
 
 

@@ -16,16 +16,18 @@ the member's, of a URL the last part, and of a generated image, which has no add
 """
 
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from xpaste_ray.backgrounds.annotations import Frame, encode_annotation
@@ -37,6 +39,7 @@ from xpaste_ray.storage import Location, locate
 
 _ENDINGS = (".png", ".npy", ".npz")
 _OPTION = "segment.methods.*.path"
+_DAMAGED = (ValueError, KeyError, OSError, EOFError, SyntaxError, BadZipFile, zlib.error)  # what is read
 _NO_FILE, _BAD_FILE, _WRONG_SIZE = "no_mask_file", "bad_mask_file", "mask_wrong_size"
 
 T = TypeVar("T")
@@ -126,7 +129,7 @@ class _Files:
             raise RowError(_NO_FILE, name) from None
         try:
             yield from _decoded(data, PurePosixPath(name).suffix, self._most)
-        except (ValueError, KeyError, OSError, EOFError, SyntaxError, UnidentifiedImageError) as error:
+        except _DAMAGED as error:
             raise RowError(_BAD_FILE, f"{name}: {error}") from None
 
 

@@ -16,9 +16,9 @@ from xpaste_ray.models.classifier_files import WEIGHTS_FILE
 _HEAD = ("fc.weight", "fc.bias")
 
 
-def new_resnet(arch: str, outputs: int) -> ResNet:
+def new_resnet(arch: str, outputs: int, norm: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> ResNet:
     """Random numbers, of torch's generator."""
-    network: ResNet = getattr(torchvision.models, arch)(weights=None, num_classes=outputs)
+    network: ResNet = getattr(torchvision.models, arch)(weights=None, num_classes=outputs, norm_layer=norm)
     return network
 
 

@@ -46,7 +46,7 @@ def eroded(inside: np.ndarray, radius_px: int) -> np.ndarray:
 
 
 def in_square(image: np.ndarray, side_px: int, grey: int = 128) -> np.ndarray:
-    """The image in the middle of a grey square, as large as fits: (H, W, 3) -> (side_px, side_px, 3) uint8."""
+    """The image in the middle of a grey square, as large as fits: (H, W, 3) -> (S, S, 3) uint8."""
     left, top, width, height = inset_xywh(_size_hw(image), side_px)
     square = np.full((side_px, side_px, 3), grey, np.uint8)
     square[top : top + height, left : left + width] = _resized(image, (height, width))

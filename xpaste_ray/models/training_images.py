@@ -99,4 +99,5 @@ def _relit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None]
     pixels = grey + saturation * (pixels - grey)
     mean = float(grey.mean())
-    return np.clip(np.rint(mean + contrast * (pixels - mean)), 0, 255).astype(np.uint8)
+    relit: np.ndarray = np.clip(np.rint(mean + contrast * (pixels - mean)), 0, 255).astype(np.uint8)
+    return relit

@@ -19,6 +19,7 @@ from xpaste_ray.runs import RunDir, made_by, open_parquet, whole_parquet
 from xpaste_ray.selection import Vectors
 from xpaste_ray.storage import Location
 
+_FORMAT = 1  # raised when what is written for the same scores changes
 ROWS_PER_GROUP = 8192
 _ROWS_AT_ONCE = 4_000_000  # 4 GiB of a classifier with 512 numbers, on the local disk
 
@@ -46,7 +47,7 @@ def features_recipe(run: RunDir, recipe: str) -> str:
     step that made the unit files: under the same one, --retry-failed adds to the score table.
     FileNotFoundError if there is none."""
     with run.scores.open() as data:
-        return fingerprint({"recipe": recipe, "scores": hash_stream(data)})
+        return fingerprint({"format": _FORMAT, "recipe": recipe, "scores": hash_stream(data)})
 
 
 def write_features(

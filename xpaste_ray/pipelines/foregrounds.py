@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xpaste_ray.config import ForegroundSettings, ResNetClassifier, ResourceSettings
-from xpaste_ray.errors import ConfigError, RowError, RunError
+from xpaste_ray.errors import RowError, RunError
 from xpaste_ray.foregrounds.annotations import KEPT_COLUMNS, annotations_recipe, write_annotations
 from xpaste_ray.foregrounds.record import write_refinement
-from xpaste_ray.pipelines.classifier import ReadyClassifier, classifier_recipe, ready_classifier
-from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_record, start_ray
+from xpaste_ray.models.classifier_files import classifier_name, feature_dim
+from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_ray, start_record
 from xpaste_ray.pipelines.pools import explained, is_current, pool_folder, seal_selected
 from xpaste_ray.pipelines.refine import choose_foregrounds
 from xpaste_ray.pipelines.resources import (
@@ -28,15 +28,17 @@ from xpaste_ray.pipelines.resources import (
     fetch_resources,
     foreground_costs,
     plan_resources,
+    train_resources,
 )
 from xpaste_ray.pipelines.scores import compact_scores, read_scores, scores_recipe
 from xpaste_ray.pipelines.stage_code import Code, StageCode
 from xpaste_ray.pipelines.steps import Step, chain, segment_models, segment_recipe
+from xpaste_ray.pipelines.train import train_classifier
 from xpaste_ray.pipelines.unit_work import Pass, UnitWork
 from xpaste_ray.pool import open_pool
-from xpaste_ray.selection import Selection
 from xpaste_ray.records import Unit, instance_ids
 from xpaste_ray.runs import RunDir, check_steps, made_by, open_run, read_json, remove_leftovers
+from xpaste_ray.selection import Selection
 from xpaste_ray.sources.labelled import LabelledImages, labelled_units, open_labelled
 
 # Raised when the code of a step changes what it writes for the same settings.
@@ -46,12 +48,13 @@ _ALGORITHMS = {"score": 1, "select": 1}
 @dataclass(frozen=True, slots=True)
 class ForegroundInputs:
     """Everything that foregrounds are made from, opened and checked. networks: names and contents of those of
-    the methods that have one."""
+    the methods that have one. classifier: what it is, or is trained from, likewise. feature_dim: numbers in
+    a segment's feature."""
 
     settings: ForegroundSettings
     images: LabelledImages
     networks: Mapping[str, str]
-    classifier: Mapping[str, Any]
+    classifier: str | None
     feature_dim: int
 
 
@@ -98,8 +101,8 @@ def resolve_foregrounds(settings: ForegroundSettings) -> ForegroundInputs:
         settings,
         images,
         segment_models(told.segment, "foregrounds.segment"),
-        classifier_recipe(told.classifier, images, settings.seed),
-        feature_dim(told.classifier, "foregrounds.classifier"),
+        classifier_name(told.classifier),
+        feature_dim(told.classifier),
     )
 
 
@@ -113,7 +116,7 @@ def foreground_steps(inputs: ForegroundInputs) -> dict[str, Step]:
     }
     score = {
         "foregrounds": {
-            "classifier": dict(inputs.classifier),
+            "classifier": _classifier_recipe(inputs),
             "cam": told.cam.model_dump(mode="json"),
             "features": told.features.model_dump(mode="json"),
         }
@@ -131,6 +134,16 @@ def foreground_steps(inputs: ForegroundInputs) -> dict[str, Step]:
     )
 
 
+def _classifier_recipe(inputs: ForegroundInputs) -> dict[str, Any]:
+    """What its training draws at random follows from the seed."""
+    settings = inputs.settings.foregrounds.classifier
+    if isinstance(settings, ResNetClassifier):
+        named = {"weights": inputs.classifier, "seed": inputs.settings.seed}
+    else:
+        named = {"model": inputs.classifier}
+    return {**settings.model_dump(mode="json"), **named}
+
+
 def _made_steps(run: RunDir) -> tuple[str, ...]:
     """Steps whose results a change of settings would mix up. Another choice is sealed beside the first."""
     return ("source", "segment", "score") if run.candidates.exists() else ()
@@ -139,11 +152,11 @@ def _made_steps(run: RunDir) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class LabelledWork:
     """Pairs of an image and a category through segmenters and the classifier, see `unit_work.Work`.
-    classifier: None as long as none is trained, which only the code needs."""
+    trained: the folder of a classifier that was trained for this."""
 
     inputs: ForegroundInputs
     steps: Mapping[str, Step]
-    classifier: ReadyClassifier | None
+    trained: Path | None
 
     stages = MODEL_STAGES
     passes = (Pass(MODEL_STAGES),)
@@ -174,12 +187,13 @@ class LabelledWork:
 
     def code(self, one: Pass, plan: Plan) -> Code:
         told, images = self.inputs.settings.foregrounds, self.inputs.images
-        assert self.classifier is not None
         score = {
-            "classifier": self.classifier,
+            "settings": told.classifier,
+            "categories": images.categories,
             "cam": told.cam,
             "features": told.features,
             "device": plan["score"].device,
+            "trained": self.trained,
         }
         return {
             "source": StageCode(
@@ -230,27 +244,34 @@ class ForegroundJob:
 
     def make(self) -> None:
         """Make what is missing. Counts and times go to the summary."""
-        work = self.unit_work()
-        if not work.is_done():
-            work = self.unit_work(self._classifier())
-            work.make()
+        if not self.unit_work().is_done():
+            self.unit_work(self._trained()).make()
         self._choose()
 
-    def unit_work(self, classifier: ReadyClassifier | None = None) -> UnitWork:
-        work = LabelledWork(self.inputs, self.steps, classifier)
+    def unit_work(self, trained: Path | None = None) -> UnitWork:
+        work = LabelledWork(self.inputs, self.steps, trained)
         return UnitWork(self.run, work, self.progress, self.summary, self.retry_failed)
 
     def _scores_recipe(self) -> str:
         return scores_recipe(self.steps["source"].fingerprint, self.steps["score"].fingerprint)
 
-    def _classifier(self) -> ReadyClassifier:
-        """Trained, if it must be."""
-        began = time.perf_counter()
-        inputs = self.inputs
-        ready = ready_classifier(self.run, inputs.settings, inputs.images, inputs.classifier, self.progress)
-        if isinstance(inputs.settings.foregrounds.classifier, ResNetClassifier):
-            self.summary.note("train", len(inputs.images), time.perf_counter() - began)
-        return ready
+    def _trained(self) -> Path | None:
+        """The folder of the run's own classifier, trained if it must be; None if it takes another."""
+        from xpaste_ray.pipelines.ray_profile import cluster_nodes
+
+        settings, images = self.inputs.settings, self.inputs.images
+        classifier, began = settings.foregrounds.classifier, time.perf_counter()
+        if not isinstance(classifier, ResNetClassifier):
+            return None
+        self.progress.say("starting Ray")
+        start_ray(settings.resources, self.progress, reads=True)
+        resources = train_resources(settings.resources, cluster_nodes())
+        made = train_classifier(
+            self.run.root.path, classifier, images, images.categories, settings.seed, self.progress, resources
+        )
+        if not made.already_done:
+            self.summary.note("train", len(images), time.perf_counter() - began)
+        return made.folder
 
     def _choose(self) -> None:
         """F-EM, the pool of what it chooses, and the annotations of the images."""
@@ -276,7 +297,9 @@ class ForegroundJob:
     def _selected(self) -> Selection:
         """What F-EM chooses, its record kept in the folder of the pool that comes of it."""
         run, em = self.run, self.inputs.settings.foregrounds.em
-        chosen = choose_foregrounds(run, em, self._scores_recipe(), self.progress)
+        chosen = choose_foregrounds(
+            run, em, self._scores_recipe(), self.inputs.settings.resources, self.progress
+        )
         folder = pool_folder(run, self.steps["select"].fingerprint)
         write_refinement(folder, chosen, read_scores(run, ("method", "ordinal")), folder.name)
         return chosen.selection

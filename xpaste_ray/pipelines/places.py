@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xpaste_ray.config import ForegroundSettings, PoolSettings
-from xpaste_ray.config.contexts import ContextSettings
+from xpaste_ray.config import ContextSettings, ForegroundSettings, PoolSettings
+from xpaste_ray.config.base import Section
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.hub import PREFIX
 
@@ -37,14 +37,15 @@ def _not_shipped(named: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     return ((option, place) for option, place in named if not place.startswith(("embedded:", PREFIX)))
 
 
-def hub_models(settings: PoolSettings | ForegroundSettings | ContextSettings) -> Iterator[tuple[str, str]]:
-    """Options that name a model of the Hub, with their values."""
+def hub_models(settings: Section) -> Iterator[tuple[str, str]]:
+    """Options that name a model of the Hub, with their values. settings: of any kind."""
+    named: list[tuple[str, str]] = []
     if isinstance(settings, PoolSettings):
-        named = _named(settings)
-    else:
-        sections = _foreground_sections(settings) if isinstance(settings, ForegroundSettings) else {}
-        sections |= _context_sections(settings) if isinstance(settings, ContextSettings) else {}
-        named = _named_in(sections)
+        named += _named(settings)
+    if isinstance(settings, ForegroundSettings):
+        named += _named_in(_foreground_sections(settings))
+    if isinstance(settings, ContextSettings):
+        named += _named_in(_context_sections(settings))
     return ((option, place) for option, place in named if place.startswith(PREFIX))
 
 

@@ -105,6 +105,14 @@ def fetch_resources(resources: ResourceSettings) -> StageResources:
     return StageResources(actors=resources.fetch.actors)
 
 
+def train_resources(resources: ResourceSettings, nodes: Sequence[Node]) -> StageResources:
+    """Of the processes that train a classifier together: as set, or one on each GPU, or one on processors."""
+    if resources.train != "auto":
+        return resources.train
+    gpus = int(sum(node.gpus for node in nodes))
+    return StageResources(actors=max(1, gpus), gpus=min(1, gpus))
+
+
 def threads_of(settings: PoolSettings, stage: str, source: str | None) -> int:
     """Of one actor."""
     match stage:

@@ -29,12 +29,11 @@ from xpaste_ray.pictures.files import file_at
 from xpaste_ray.sources.folder import PHOTOS, is_hidden
 from xpaste_ray.sources.found import count_of, utf8
 from xpaste_ray.sources.index_file import SUFFIXES, is_index_file, read_index
+from xpaste_ray.sources.shipped import shipped_or_given
 from xpaste_ray.sources.voc import names_in_xml
 from xpaste_ray.storage import SCHEMES, Location, locate
 
 IMAGE_SETS = "ImageSets"  # VOC's folder of lists: Main/train.txt and the like
-_PACKAGE = Path(__file__).resolve().parent.parent
-_SHIPPED = {"embedded:labelled": _PACKAGE / "embedded" / "labelled_photos" / "labels.csv"}
 SEPARATOR = ";"  # between the categories of a list's row
 _FILES_AT_ONCE = 16  # reading them is mostly waiting
 _LONGEST_NAME = 255
@@ -65,7 +64,7 @@ class Listed:
 
 def read_labels(settings: ImagesSettings, option: str) -> Listed:
     """What the settings name. option: where they stand, for ConfigError, which says what else to give."""
-    place = locate(_SHIPPED.get(settings.path, settings.path))
+    place = locate(shipped_or_given(settings.path, "labels.csv"))
     layout = _detect(place, option) if settings.labels == "auto" else settings.labels
     return _LAYOUTS[layout](settings, place, option)
 

@@ -1,5 +1,5 @@
-"""Classify stage: how far each proposal is from where a classifier sees the category, how well it shows it, and
-its feature (EM-Paste, step 1)."""
+"""Classify stage: how far each proposal is from where a classifier sees the category, how well it shows it,
+and its feature (EM-Paste, step 1)."""
 
 import math
 from collections.abc import Mapping, Sequence

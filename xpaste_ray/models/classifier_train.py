@@ -1,0 +1,375 @@
+"""Training a classifier on image labels: multi-label, resumable, by one process or several.
+
+    <work>/last.safetensors    network and optimizer after the last epoch, and the record so far
+    <work>/best.safetensors    the network after the best epoch
+    <work>/training.json       the record so far, for whoever watches
+    <folder>/                  the finished classifier; written whole, at the end
+
+What is made follows from the task and the images. The number of processes changes rounding only: they share
+each batch, average their gradients, and normalise by what all of them see.
+"""
+
+import json
+import math
+import shutil
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import average_precision_score
+from torch import distributed, nn
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+from torchvision.models import ResNet
+
+from xpaste_ray.config.classifier import ResNetClassifier
+from xpaste_ray.errors import ConfigError, RowError, RunError
+from xpaste_ray.models.classifier_files import (
+    CLASSIFIER_FILE,
+    WEIGHTS_FILE,
+    WEIGHTS_OPTION,
+    ClassifierCard,
+    card_text,
+    weights_folder,
+)
+from xpaste_ray.models.device import usable_device
+from xpaste_ray.models.resnet import load_body, new_resnet
+from xpaste_ray.models.segment_picture import in_square
+from xpaste_ray.models.shared_norm import SharedBatchNorm2d, world_size
+from xpaste_ray.models.training_images import TrainingImages, batches, epoch_order, split, varied
+from xpaste_ray.models.training_record import (
+    PLOT_FILE,
+    TRAINING_FILE,
+    Epoch,
+    TrainingRecord,
+    has_ended,
+    plot_png,
+)
+from xpaste_ray.rng import int_seed_for
+from xpaste_ray.storage import aside_of
+
+_LAST, _BEST = "last.safetensors", "best.safetensors"
+_RECORD = "record"  # in the metadata of both
+
+_WARM_UP = 0.1  # part of all steps in which the rate rises
+_MAX_WEIGHT = 10.0  # of an image that shows a category, against one that does not
+_JUDGED_AT_ONCE = 16  # images; always in that shape
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTask:
+    """What is trained, and where. recipe: a fingerprint of all that the result follows from; another one's
+    unfinished work is not continued."""
+
+    settings: ResNetClassifier
+    card: ClassifierCard
+    seed: int
+    recipe: str
+    folder: Path
+    work: Path
+
+
+def train(task: TrainingTask, images: TrainingImages, device: str = "cpu") -> TrainingRecord:
+    """Train until the task's end and write its classifier; continue where an earlier try stopped.
+
+    Every process of the group calls it, with the same arguments. ConfigError if there is nothing to train on,
+    or the weights are another network's; RunError if it diverges.
+    """
+    torch.set_num_threads(task.settings.train_threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    with ThreadPoolExecutor(task.settings.train_threads) as threads:
+        training = _Training(task, images, usable_device(device), threads)
+        while not has_ended(training.record.epochs, task.settings.epochs, task.settings.patience):
+            training.one_more_epoch()
+    if _rank() == 0:
+        _finish(task, training.record)
+    _wait_for_all()
+    return training.record
+
+
+class _Training:
+    """The network, the optimizer and the record between two epochs."""
+
+    def __init__(
+        self, task: TrainingTask, images: TrainingImages, device: str, threads: ThreadPoolExecutor
+    ) -> None:
+        self._task, self._images, self._device, self._threads = task, images, device, threads
+        usable, skipped = _usable(images, threads)
+        if not usable:
+            raise ConfigError(_nothing_usable(len(images), skipped))
+        self._split = split(images, usable, task.settings.held_out, task.seed)
+        self._output = {number: place for place, (number, _) in enumerate(task.card.categories)}
+        self._network = _new_network(task).to(device)
+        self._optimizer = torch.optim.AdamW(
+            self._network.parameters(),
+            lr=task.settings.learning_rate,
+            weight_decay=task.settings.weight_decay,
+            foreach=False,
+        )
+        held = self._truth(self._split.held_out)
+        self.record = TrainingRecord(
+            task.recipe,
+            (),
+            len(self._split.training),
+            len(self._split.held_out),
+            int(held.any(axis=0).sum()),
+            dict(sorted(skipped.items())),
+        )
+        self._continue()
+        self._weights = self._positive_weights()
+        self._parallel: nn.Module = self._network
+        if world_size() > 1:
+            self._parallel = DistributedDataParallel(self._network, broadcast_buffers=False)
+
+    def one_more_epoch(self) -> None:
+        """Train on every image once, judge by the held-out ones, and keep what there is."""
+        number = len(self.record.epochs) + 1
+        loss = self._train(number)
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the classifier's training diverged in epoch {number}: lower "
+                "foregrounds.classifier.learning_rate, then run the same command again"
+            )
+        epoch = Epoch(number, loss, *self._judge())
+        self.record = replace(self.record, epochs=(*self.record.epochs, epoch))
+        if _rank() == 0:
+            self._keep()
+
+    def _train(self, number: int) -> float:
+        """The mean loss."""
+        self._parallel.train()
+        order = epoch_order(self._split.training, self._task.seed, number)
+        shared = batches(order, self._task.settings.batch)
+        own = [batch[_rank() :: world_size()] for batch in shared]
+        total = 0.0
+        for place, (batch, pictures) in enumerate(zip(shared, self._pictures(own, number), strict=True)):
+            step = (number - 1) * len(shared) + place
+            self._set_rate(step, self._task.settings.epochs * len(shared))
+            loss = self._loss(own[place], pictures) / len(batch)
+            self._optimizer.zero_grad()
+            (loss * world_size()).backward()  # type: ignore[no-untyped-call]  # the gradients are averaged
+            self._optimizer.step()
+            total += float(loss.detach()) * len(batch)
+        return sum(_gathered(total)) / len(order)
+
+    def _loss(self, numbers: Sequence[int], pictures: Sequence[np.ndarray]) -> torch.Tensor:
+        """The sum over these images of the mean over the categories."""
+        truth = torch.from_numpy(self._truth(numbers).astype(np.float32)).to(self._device)
+        logits = self._parallel(self._pixels(pictures))
+        each = functional.binary_cross_entropy_with_logits(
+            logits, truth, pos_weight=self._weights, reduction="none"
+        )
+        return each.sum() / len(self._output)
+
+    @torch.no_grad()
+    def _judge(self) -> tuple[float | None, float | None]:
+        """The mean average precision and the loss of the held-out images; None without any to judge by."""
+        if not self.record.judged:
+            return None, None
+        self._network.eval()
+        own = self._split.held_out[_rank() :: world_size()]
+        found = []
+        for batch, pictures in zip(_chunks(own), self._pictures(_chunks(own), None), strict=True):
+            padded = [*pictures, *[pictures[-1]] * (_JUDGED_AT_ONCE - len(pictures))]
+            logits = self._network(self._pixels(padded))[: len(batch)]
+            found += list(zip(batch, logits.double().cpu().numpy(), strict=True))
+        logits_of = dict(one for part in _gathered(found) for one in part)
+        scores = np.stack([logits_of[i] for i in self._split.held_out])
+        truth = self._truth(self._split.held_out)
+        loss = np.logaddexp(0, np.where(truth, -scores, scores)).mean()
+        return mean_average_precision(truth, scores), float(loss)
+
+    def _pictures(self, parts: Iterable[Sequence[int]], epoch: int | None) -> Iterator[list[np.ndarray]]:
+        """Each part's pictures, the next part's being made meanwhile. epoch: for which they are varied."""
+        ahead: deque[list[Future[np.ndarray]]] = deque()
+        for part in parts:
+            ahead.append([self._threads.submit(self._picture, i, epoch) for i in part])
+            if len(ahead) > 1:
+                yield [one.result() for one in ahead.popleft()]
+        while ahead:
+            yield [one.result() for one in ahead.popleft()]
+
+    def _picture(self, number: int, epoch: int | None) -> np.ndarray:
+        key, side = self._images.key(number), self._task.card.side_px
+        try:
+            image = self._images.load(number)
+        except RowError as error:
+            raise RunError(
+                f"{key} could be read when the training began, and now it cannot ({error}): put it back, or "
+                "run the same command again to go on without it"
+            ) from error
+        return in_square(image, side) if epoch is None else varied(image, side, self._task.seed, epoch, key)
+
+    def _pixels(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
+        side, card = self._task.card.side_px, self._task.card
+        stacked = np.stack(pictures) if pictures else np.zeros((0, side, side, 3), np.uint8)
+        pixels = torch.from_numpy(stacked).to(self._device).permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(one, device=self._device).view(3, 1, 1) for one in (card.mean, card.std))
+        return (pixels - mean) / std
+
+    def _truth(self, numbers: Sequence[int]) -> np.ndarray:
+        """(n, C) bool."""
+        truth = np.zeros((len(numbers), len(self._output)), bool)
+        for row, i in enumerate(numbers):
+            truth[row, [self._output[label] for label in self._images.labels(i)]] = True
+        return truth
+
+    def _positive_weights(self) -> torch.Tensor:
+        """How much more an image counts that shows a category: the root of how many there are that do not,
+        for each. Rare categories are learnt so, and probabilities stay near the truth."""
+        shown = self._truth(self._split.training).sum(axis=0)
+        others = len(self._split.training) - shown
+        weights = np.sqrt(others / np.maximum(shown, 1)).clip(1, _MAX_WEIGHT)
+        return torch.tensor(weights, dtype=torch.float32, device=self._device)
+
+    def _set_rate(self, step: int, steps: int) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, self._task.settings.learning_rate)
+
+    def _keep(self) -> None:
+        """The best first: what `last` tells of is there then."""
+        self._task.work.mkdir(parents=True, exist_ok=True)
+        best = self.record.best
+        network = {name: value.cpu() for name, value in self._network.state_dict().items()}
+        if best is self.record.epochs[-1]:
+            _save(network, self._task.work / _BEST, {})
+        tensors = {f"network.{name}": value for name, value in network.items()}
+        for number, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value.cpu() for name, value in state.items()}
+        _save(tensors, self._task.work / _LAST, {_RECORD: self.record.text()})
+        _write(self._task.work / TRAINING_FILE, self.record.text().encode())
+
+    def _continue(self) -> None:
+        """Take up what `_keep` kept, if it is of this task and these images."""
+        path = self._task.work / _LAST
+        try:
+            with safe_open(path, framework="pt") as file:
+                told = json.loads((file.metadata() or {}).get(_RECORD, "{}"))
+            tensors = load_file(path)
+        except (OSError, SafetensorError, ValueError):
+            return
+        epochs = tuple(Epoch(**one) for one in told.pop("epochs", ()))
+        told.pop("best_epoch", None)
+        if TrainingRecord(**told) != self.record:
+            return
+        self._network.load_state_dict(_under("network.", tensors))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in _under("optimizer.", tensors).items():
+            number, _, what = name.partition(".")
+            state.setdefault(int(number), {})[what] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.record = replace(self.record, epochs=epochs)
+
+
+def learning_rate(step: int, steps: int, highest: float) -> float:
+    """Rises to `highest` in the first tenth of all steps, then falls as a cosine, to nothing at the end."""
+    warm = max(1, round(_WARM_UP * steps))
+    if step < warm:
+        return highest * (step + 1) / warm
+    return highest * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def mean_average_precision(truth: np.ndarray, scores: np.ndarray) -> float | None:
+    """Of the categories that at least one image shows; None if there is none. Both (n, C)."""
+    shown = np.flatnonzero(truth.any(axis=0))
+    if not len(shown):
+        return None
+    return float(np.mean([average_precision_score(truth[:, c], scores[:, c]) for c in shown]))
+
+
+def _new_network(task: TrainingTask) -> ResNet:
+    """As the task's weights and seed say."""
+    arch, outputs = task.card.arch, len(task.card.categories)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int_seed_for(task.seed, "classifier-network"))
+        network = new_resnet(arch, outputs, SharedBatchNorm2d)
+    if (folder := weights_folder(task.settings)) is not None:
+        load_body(network, folder, arch, WEIGHTS_OPTION)
+    return network
+
+
+def _usable(images: TrainingImages, threads: ThreadPoolExecutor) -> tuple[list[int], Counter[str]]:
+    """Which images can be read, and why others cannot. Each process looks at its share."""
+
+    def reason(number: int) -> str | None:
+        try:
+            images.load(number)
+        except RowError as error:
+            return error.reason
+        return None
+
+    own = range(_rank(), len(images), world_size())
+    reasons = dict(
+        one for part in _gathered(list(zip(own, threads.map(reason, own), strict=True))) for one in part
+    )
+    usable = [i for i in range(len(images)) if reasons[i] is None]
+    return usable, Counter(told for told in reasons.values() if told is not None)
+
+
+def _nothing_usable(count: int, skipped: Mapping[str, int]) -> str:
+    why = ", ".join(f"{reason} {number}" for reason, number in sorted(skipped.items()))
+    return (
+        f"foregrounds.images: none of {count} images can be used to train on"
+        f"{f' ({why})' if why else ''}: give a folder with readable images"
+    )
+
+
+def _chunks(numbers: Sequence[int]) -> list[Sequence[int]]:
+    return [numbers[i : i + _JUDGED_AT_ONCE] for i in range(0, len(numbers), _JUDGED_AT_ONCE)]
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+
+
+def _finish(task: TrainingTask, record: TrainingRecord) -> None:
+    """Write the classifier's folder aside and rename it."""
+    aside = aside_of(task.folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    shutil.copyfile(task.work / _BEST, aside / WEIGHTS_FILE)
+    (aside / CLASSIFIER_FILE).write_text(card_text(task.card), encoding="utf-8")
+    (aside / PLOT_FILE).write_bytes(plot_png(record))
+    (aside / TRAINING_FILE).write_text(record.text(), encoding="utf-8")
+    shutil.rmtree(task.folder, ignore_errors=True)
+    aside.rename(task.folder)
+
+
+def _save(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    aside = aside_of(path)
+    save_file({name: value.contiguous() for name, value in tensors.items()}, aside, metadata)
+    aside.replace(path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    aside = aside_of(path)
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+def _rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def _gathered(own: T) -> list[T]:
+    """What each process has."""
+    if world_size() == 1:
+        return [own]
+    parts: list[Any] = [None] * world_size()
+    distributed.all_gather_object(parts, own)
+    return parts
+
+
+def _wait_for_all() -> None:
+    if world_size() > 1:
+        distributed.barrier()
