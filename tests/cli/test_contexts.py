@@ -49,8 +49,8 @@ def run(*arguments):
 
 
 def test_options_change_what_the_preset_says_and_nothing_else(preset, asked):
-    told = run("--preset", preset, "--out", "run", "--images", "voc/", "--captions", "c.csv", "--fraction", "0.1",
-               "--set", "contexts.per_caption=4", "--retry-failed")  # fmt: skip
+    told = run("--preset", preset, "--out", "run", "--images", "voc/", "--captions", "c.csv",
+               "--fraction", "0.1", "--set", "contexts.per_caption=4", "--retry-failed")  # fmt: skip
     assert told.exit_code == 0 and "5 images to paste on, in run" in told.stdout
     ((settings, out, retry_failed),) = asked
     contexts = settings.contexts
@@ -69,6 +69,16 @@ def test_without_options_it_is_the_presets(preset, asked):
 def test_run_needs_a_folder(preset):
     with pytest.raises(ConfigError, match="--out is missing"):
         run("--preset", preset)
+
+
+@pytest.mark.parametrize("preset", ["empaste-voc", "empaste-coco"])
+def test_papers_presets_ask_for_the_images(preset, asked):
+    with pytest.raises(ConfigError, match="--images is missing"):
+        run("--preset", preset, "--out", "run")
+    assert run("--preset", preset, "--out", "run", "--images", "voc/").exit_code == 0
+    ((settings, _, _),) = asked
+    told = settings.contexts
+    assert (told.captions.per_image, told.per_caption, told.select.keep) == (2, 10, 5)  # EM-Paste, 3.2
 
 
 def test_kind_of_captions_is_explained(preset):

@@ -52,6 +52,7 @@ def replaced(caption, names=VOC, words=ONE_WORD, seed=0):
         pytest.param("the category of carpet", "the category of carpet", id="inside-other-words"),
         pytest.param("a busy business, cattails", "a busy business, cattails", id="inside-other-words-2"),
         pytest.param("a hot dog", "a hot dog", id="a-hot-dog-is-no-dog"),
+        pytest.param("a man-made lake", "a man-made lake", id="nor-is-what-is-man-made-a-man"),
         pytest.param("an aeroplane", "a UFO", id="an-becomes-a"),
         pytest.param("a big aeroplane", "a big UFO", id="article-of-another-word-stays"),
         pytest.param("a dog's bowl, dogs' bowls", "a lion's bowl, lions' bowls", id="possessive"),

@@ -48,6 +48,18 @@ def test_file_name_that_two_images_have_is_no_name(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [("1.jpg", "train/1.jpg"), ("train/1.jpg", "train/1.jpg"), ("/data/train/1.jpg", "train/1.jpg"),
+     ("val/1.jpg", None), ("val/2.jpg", "val/2.jpg"), ("2.jpg", None)],
+)  # fmt: skip
+def test_image_is_known_by_the_end_of_its_path(tmp_path, name, uri):
+    """train/1.jpg is never taken for val/1.jpg."""
+    file = tmp_path / "captions.csv"
+    file.write_text(f"path,caption\n{name},a dog\ntrain/2.jpg,a cat\n")
+    assert set(read(file).captions) - {"train/2.jpg"} == ({uri} if uri else set())
+
+
 def test_cocos_captions_with_letters_beyond_latin(tmp_path):
     file = tmp_path / "captions_val2017.json"
     told = {

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import ray
@@ -19,7 +20,9 @@ from xpaste_ray.errors import ConfigError, RunError
 from xpaste_ray.pipelines.context_inputs import chosen_images
 from xpaste_ray.pipelines.context_show import shown_contexts
 from xpaste_ray.pipelines.contexts import make_contexts, plan_contexts
+from xpaste_ray.runs import RunDir
 from xpaste_ray.sources.labelled import open_labelled
+from xpaste_ray.unit_files import read_unit
 
 CAPTIONS = """path,caption
 frog/0.png,A frog next to a banana.
@@ -137,6 +140,9 @@ def test_kept_images_are_the_best_of_their_captions_and_lead_back(finished):
         assert Image.open(current(out) / row["file"]).size == (row["width"], row["height"]) == (64, 64)
         assert row["model"].startswith("embedded:diffusion@") and row["seed"] is not None
         assert row["image"] in ("frog/0.png", "lion/1.png") and row["class_logit"] is not None
+    made = {one.prompt.candidate_id: one.image for unit in range(3)
+            for one in read_unit(RunDir(out / "images"), f"00000/unit-{unit:05d}")}  # fmt: skip
+    assert all((np.asarray(Image.open(current(out) / row["file"])) == made[row["id"]]).all() for row in rows)
     files = {path.name for path in (current(out) / "images").iterdir()}
     assert files == {row["file"].removeprefix("images/") for row in rows}
 

@@ -1,12 +1,15 @@
 """`xpaste contexts` and `xpaste contexts show`: images to paste on, generated from captions."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xpaste_ray.cli.app import CacheOption, PresetOption, SetOption, app
 from xpaste_ray.errors import ConfigError
+
+if TYPE_CHECKING:
+    from xpaste_ray.config import Contexts
 
 contexts_app = typer.Typer(help="Images to paste on, generated from captions without the target classes.")
 app.add_typer(contexts_app, name="contexts")
@@ -49,8 +52,7 @@ def contexts(
     """
     if context.invoked_subcommand is not None:
         return
-    from xpaste_ray.config import change, load
-    from xpaste_ray.config.contexts import ContextSettings
+    from xpaste_ray.config import ContextSettings, change, load
     from xpaste_ray.pipelines.contexts import make_contexts, plan_contexts
     from xpaste_ray.pipelines.places import check_absolute, context_places
     from xpaste_ray.report import ConsoleProgress
@@ -69,6 +71,7 @@ def contexts(
         values["contexts.images"] = {**(told.model_dump(mode="json") if told else {}), "path": images}
     given = {path: value for path, value in values.items() if value is not None}
     settings = change(settings, overrides or (), given)
+    _check_own_images(settings.contexts)
     check_absolute("--out", out)
     for option, place in context_places(settings):
         check_absolute(option, place)
@@ -78,6 +81,12 @@ def contexts(
             return
         summary = make_contexts(settings, out, progress, retry_failed)
     print_contexts_summary(summary, out)
+
+
+def _check_own_images(told: "Contexts") -> None:
+    """ConfigError if images that ship would be captioned: they stand in a preset in the place of others."""
+    if told.captions.kind == "blip" and told.images and told.images.path.startswith("embedded:"):
+        raise ConfigError("--images is missing: give the labelled images that contexts are made for")
 
 
 @contexts_app.command("show")

@@ -33,7 +33,7 @@ _POSSESSIVE = re.compile(r"['’](s\b)?(?!\w)", re.IGNORECASE)
 _ONE_BEFORE = {"a", "an", "one", "another", "this", "that", "each", "every", "the"}
 _LOOK_BACK = 3  # words
 _CLAUSE = re.compile(r"[,.;:!?]")
-_NOT_MENTIONS = ("hot dog", "corn dog")  # what has a target's name in it and shows none
+_NOT_MENTIONS = ("hot dog", "corn dog", "man made")  # what has a target's name in it and shows none
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Captions that a user brings, matched to images."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,14 +60,20 @@ def read_captions(
     return GivenTexts(captions, contents, tuple(notes))
 
 
-def _matcher(uris: Sequence[str]) -> Any:
-    """Name in the file -> uri: the uri itself, or a file name that one image alone has."""
+def _matcher(uris: Sequence[str]) -> Callable[[str], str | None]:
+    """Name in the file -> uri: the same; or what ends as it does, from a folder on, if no two have the file
+    name. So train/1.jpg is never taken for val/1.jpg."""
     known = set(uris)
     of_name: dict[str, str | None] = {}
     for uri in uris:
         name = uri.rpartition("/")[2]
         of_name[name] = None if name in of_name else uri
-    return lambda name: name if name in known else of_name.get(name.rpartition("/")[2])
+
+    def match(name: str) -> str | None:
+        uri = name if name in known else of_name.get(name.rpartition("/")[2])
+        return uri if uri and (f"/{uri}".endswith(f"/{name}") or name.endswith(f"/{uri}")) else None
+
+    return match
 
 
 def _read_coco(place: Location, option: str) -> tuple[list[tuple[str, str]], str, int]:
@@ -80,9 +86,7 @@ def _read_coco(place: Location, option: str) -> tuple[list[tuple[str, str]], str
     except ValueError as error:
         raise ConfigError(f"{option}: {place} is not readable ({error}): give COCO's captions file") from None
     pairs = list(_coco_pairs(entries))
-    if not any(
-        key == "annotations" and "caption" in value for key, value in entries if isinstance(value, dict)
-    ):
+    if not pairs:
         raise ConfigError(
             f"{option}: {place} has no captions: COCO's are in captions_train2017.json, not in instances_..."
         )
@@ -90,15 +94,14 @@ def _read_coco(place: Location, option: str) -> tuple[list[tuple[str, str]], str
     return usable, hash_bytes(data), len(pairs) - len(usable)
 
 
-def _coco_pairs(entries: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
+def _coco_pairs(entries: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
     """Texts of JSON that was read as Latin-1 are put right."""
-    several = list(entries)
     names = {
         value.get("id"): str(value.get("file_name") or "")
-        for key, value in several
+        for key, value in entries
         if key == "images" and isinstance(value, dict)
     }
-    for key, value in several:
+    for key, value in entries:
         if key == "annotations" and isinstance(value, dict) and "caption" in value:
             name, caption = names.get(value.get("image_id"), ""), str(value["caption"] or "")
             yield _utf8(name), _utf8(caption).strip()

@@ -10,6 +10,7 @@ kept/<fingerprint>/     those that a selection kept, see `context_keep`; context
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -105,7 +106,8 @@ def plan_contexts(settings: ContextSettings, out: str | Path, progress: Progress
         progress.say(note)
     check_steps(run.run, {name: steps[name].settings for name in _made_steps(run)})
     job = _ContextJob(run, inputs, steps, progress)
-    (job.caption_work() or job.context_work()).show_plan()
+    captions = job.caption_work()
+    (captions if captions and not captions.is_done() else job.context_work()).show_plan()
 
 
 def _made_steps(run: ContextRun) -> tuple[str, ...]:
@@ -145,12 +147,12 @@ class _ContextJob:
         """Captions, texts, images, scores, selection: what is missing of each."""
         captions = self.caption_work()
         changed = captions.make() if captions else set[str]()
-        with _explained(self.run):
+        with _explained():
             self._write_texts(bool(changed))
             images = self.context_work()
         images.make()
         began = time.perf_counter()
-        with _explained(self.run):
+        with _explained():
             recipe = self._scores_recipe(images)
             if made_by(self.run.images.scores) != recipe:
                 self.progress.say("gathering scores")
@@ -243,19 +245,15 @@ class _ContextJob:
         return KeptContexts(folder, self.run.images, self.inputs.settings.contexts)
 
 
-@dataclass(frozen=True, slots=True)
-class _explained:
+@contextmanager
+def _explained() -> Iterator[None]:
     """A damaged file becomes a RunError that says what to do."""
-
-    run: ContextRun
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError | pa.ArrowInvalid | SchemaError):
-            raise RunError(
-                f"a file of the run is damaged ({error}): remove it, and the same command makes it again"
-            ) from None
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid, SchemaError) as error:
+        raise RunError(
+            f"a file of the run is damaged ({error}): remove it, and the same command makes it again"
+        ) from None
 
 
 def _made_captions(run: RunDir) -> Iterator[tuple[tuple[str, ...], str | None]]:
