@@ -54,8 +54,8 @@ STYLE = LabelledStyle(
     },
     others=(
         "airplane", "backpack", "balloon", "bicycle", "camera", "car_(automobile)", "cat", "chair",
-        "elephant", "fire_extinguisher", "giraffe", "guitar", "helicopter", "lemon", "motorcycle", "owl", "soccer_ball",
-        "telephone", "train_(railroad_vehicle)", "zebra",
+        "elephant", "fire_extinguisher", "giraffe", "guitar", "helicopter", "lemon", "motorcycle", "owl",
+        "soccer_ball", "telephone", "train_(railroad_vehicle)", "zebra",
     ),
     side_px=(144, 192),
 )  # fmt: skip

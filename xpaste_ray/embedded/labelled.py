@@ -13,7 +13,7 @@ import csv
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -127,14 +127,19 @@ class LabelledScene:
 class _Layer:
     """An object before it is painted.
 
-    rgba: (h, w, 4) float32, premultiplied, on the whole supersampled canvas. depth: what has more of it
-    covers what has less."""
+    rgba: (h, w, 4) float32, premultiplied, of the `part` of the supersampled canvas that it lies in.
+    covers, seen: (H, W) bool on the whole canvas, what it would cover alone, and what others leave. depth:
+    what has more of it covers what has less. least: pixels of it that must be seen.
+    """
 
     category: str
     labelled: bool
-    depth: float
     rgba: np.ndarray
-    covers: np.ndarray  # (h, w) bool
+    part: tuple[slice, slice]
+    covers: np.ndarray
+    seen: np.ndarray
+    depth: float
+    least: float
 
 
 def labelled_scene(seed: int, index: int, style: LabelledStyle) -> LabelledScene:
@@ -151,10 +156,7 @@ def labelled_scene(seed: int, index: int, style: LabelledStyle) -> LabelledScene
                 _put(rng, layers, style.companions[category], centre, style, canvas)
     for _ in range(rng.integers(style.max_others + 1)):
         _put(rng, layers, style.others[rng.integers(len(style.others))], None, style, canvas)
-    objects = tuple(
-        ShownObject(layer.category, layer.labelled, _shrunk(seen))
-        for layer, seen in zip(layers, _visible(layers), strict=True)
-    )
+    objects = tuple(ShownObject(one.category, one.labelled, _shrunk(one.seen)) for one in layers)
     labels = tuple(sorted({one.category for one in objects if one.labelled}))
     return LabelledScene(_painted(rng, background, layers, (height, width), style), labels, objects)
 
@@ -162,7 +164,7 @@ def labelled_scene(seed: int, index: int, style: LabelledStyle) -> LabelledScene
 def _labels(rng: np.random.Generator, index: int, style: LabelledStyle) -> list[str]:
     """One category or two. Half of the second ones are the next of the list: some pairs are frequent."""
     categories, first = style.categories, index % len(style.categories)
-    if rng.random() >= style.two_labels:
+    if len(categories) == 1 or rng.random() >= style.two_labels:
         return [categories[first]]
     step = 1 if rng.random() < 0.5 else int(rng.integers(1, len(categories)))
     return [categories[first], categories[(first + step) % len(categories)]]
@@ -178,7 +180,6 @@ def _put(
 ) -> np.ndarray | None:
     """Adds the object where enough of it, and of all others, is seen, and returns its centre; None if there
     is no such place among those tried. beside_xy: the centre of what it stands beside."""
-    labelled = name in style.companions
     for _ in range(_ATTEMPTS):
         side = rng.uniform(*style.object_scale) * min(canvas_hw)
         room = np.array([canvas_hw[1], canvas_hw[0]]) - side
@@ -187,50 +188,53 @@ def _put(
             angle = rng.uniform(0, 2 * np.pi)
             away = side * rng.uniform(0.7, 1.1) * np.array([np.cos(angle), np.sin(angle)])
             centre = np.clip(beside_xy + away, side / 2, side / 2 + room)
-        rgba = _warped(rng, name, centre, side, style, canvas_hw)
-        layer = _Layer(name, labelled, float(rng.random()), rgba, rgba[..., 3] > 0.5)
-        tried = [*layers, layer]
-        if all(
-            seen.sum() >= style.min_visible[0 if one.labelled else 1] * one.covers.sum()
-            for one, seen in zip(tried, _visible(tried), strict=True)
-        ):
-            layers.append(layer)
+        changed = _with(layers, _layer(rng, name, centre, side, style, canvas_hw))
+        if all(np.count_nonzero(one.seen) >= one.least for one in changed):
+            layers[:] = changed
             return centre
     return None
 
 
-def _warped(
+def _with(layers: Sequence[_Layer], new: _Layer) -> list[_Layer]:
+    """All of them, as they are seen together."""
+    seen, changed = new.seen, []
+    for one in layers:
+        if one.depth > new.depth:
+            seen = seen & ~one.covers
+            changed.append(one)
+        else:
+            changed.append(replace(one, seen=one.seen & ~new.covers))
+    return [*changed, replace(new, seen=seen)]
+
+
+def _layer(
     rng: np.random.Generator,
     name: str,
     centre_xy: np.ndarray,
     side_px: float,
     style: LabelledStyle,
     canvas_hw: tuple[int, int],
-) -> np.ndarray:
-    """The object turned, mirrored, tilted and lit: (h, w, 4) float32, premultiplied."""
-    picture = load_object(name)
+) -> _Layer:
+    """The object turned, mirrored, tilted and lit."""
+    picture, labelled = load_object(name), name in style.companions
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
     moved = corners + rng.uniform(-style.max_tilt, style.max_tilt, (4, 2))
     angle = np.deg2rad(rng.uniform(-style.max_rotation_deg, style.max_rotation_deg))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     mirror = np.array([-1.0 if rng.random() < 0.5 else 1.0, 1.0])
     target = centre_xy + side_px * (moved * mirror) @ turn.T
+    left, top = np.floor(target.min(axis=0)).astype(int).clip(0)
+    right, bottom = (np.ceil(target.max(axis=0)).astype(int) + 1).clip(0, canvas_hw[::-1])
     source = (corners + 0.5) * picture.shape[0] - 0.5
-    matrix = cv2.getPerspectiveTransform(source.astype(np.float32), target.astype(np.float32))
-    rgba = cv2.warpPerspective(picture, matrix, canvas_hw[::-1], flags=cv2.INTER_LINEAR)
+    matrix = cv2.getPerspectiveTransform(source.astype(np.float32), (target - (left, top)).astype(np.float32))
+    rgba = cv2.warpPerspective(picture, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
     light = 1 + rng.uniform(-style.max_light, style.max_light) + rng.uniform(-0.4, 0.4, 3) * style.max_light
     rgba[..., :3] = np.minimum(rgba[..., :3] * light.astype(np.float32), rgba[..., 3:])
-    return rgba
-
-
-def _visible(layers: Sequence[_Layer]) -> list[np.ndarray]:
-    """What is seen of each, (h, w) bool."""
-    seen: list[np.ndarray] = [layer.covers for layer in layers]
-    covered = np.zeros(layers[0].covers.shape, bool)
-    for place in sorted(range(len(layers)), key=lambda i: -layers[i].depth):
-        seen[place] = layers[place].covers & ~covered
-        covered |= layers[place].covers
-    return seen
+    part = slice(top, bottom), slice(left, right)
+    covers = np.zeros(canvas_hw, bool)
+    covers[part] = rgba[..., 3] > 0.5
+    least = style.min_visible[0 if labelled else 1] * np.count_nonzero(covers)
+    return _Layer(name, labelled, rgba, part, covers, covers, float(rng.random()), least)
 
 
 def _shrunk(mask: np.ndarray) -> np.ndarray:
@@ -249,9 +253,10 @@ def _painted(
     style: LabelledStyle,
 ) -> np.ndarray:
     """(H, W, 3) uint8."""
-    pixels = background
+    pixels = background.copy()
     for layer in sorted(layers, key=lambda one: one.depth):
-        pixels = pixels * (1 - layer.rgba[..., 3:]) + layer.rgba[..., :3]
+        below = pixels[layer.part]
+        below[:] = below * (1 - layer.rgba[..., 3:]) + layer.rgba[..., :3]
     small: np.ndarray = 255 * cv2.resize(pixels, size_hw[::-1], interpolation=cv2.INTER_AREA)
     noise = rng.uniform(0, style.max_noise) * rng.standard_normal(small.shape)
     return np.clip(np.rint(small + noise), 0, 255).astype(np.uint8)

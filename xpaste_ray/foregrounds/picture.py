@@ -94,7 +94,8 @@ def _texts(texts: Sequence[str], height_px: int) -> np.ndarray:
 
 def _scale(image: np.ndarray) -> float:
     """Pixels of a tile for each of the image."""
-    return TILE_PX / max(image.shape[0], image.shape[1])
+    height, width = image.shape[:2]
+    return TILE_PX / max(int(height), int(width))
 
 
 def _tile(image: np.ndarray) -> np.ndarray:
