@@ -45,8 +45,8 @@ StageChoice = Annotated[
 class ResourceSettings(Section):
     """How wide a run goes. Never part of a recipe. `auto`: as the cluster's processors and GPUs allow.
     source: what generates; fetch: sources that read or fetch images, which need no GPU; score: what looks at
-    images, the captioner of contexts, too; train: the processes that train a classifier together, `auto` one on
-    each GPU, or one on processors."""
+    images, the captioner of contexts, too; train: the processes that train a classifier together, `auto` one
+    on each GPU, or one on processors."""
 
     source: StageChoice
     fetch: WorkerResources = WorkerResources(actors=2)
