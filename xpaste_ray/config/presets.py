@@ -168,7 +168,8 @@ def _explain(detail: Any) -> str:
             kind = detail["ctx"]["tag"]
             return f"{_dotted(loc)}.kind must be one of {_kinds(loc)}, got {kind!r}"
         case "missing" if len(loc) == 1:
-            return f"{loc[0]}: the preset does not set it: choose one that does, such as 'demo'"
+            known = "demo" if loc[0] in Settings.model_fields else "empaste-demo"
+            return f"{loc[0]}: the preset does not set it: choose one that does, such as {known!r}"
         case "missing" if isinstance(loc[-1], int):  # a list of fixed length that is too short
             loc, example = loc[:-1], _example(loc[:-1])
             message = f"needs {len(example)} values, such as {example}"
