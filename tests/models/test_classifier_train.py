@@ -46,7 +46,7 @@ def test_small_network_learns_to_tell_coloured_discs(learnt):
 
 @pytest.mark.faults  # a minute of training
 def test_trained_network_sees_discs_where_they_are(tmp_path):
-    """On average its centres are nearer to the discs than the images' centres are (measured: 12 and 17 px)."""
+    """On average its centres are nearer to them than the images' centres are (measured: 12 and 17 px)."""
     task = training_task(tmp_path, side_px=128, epochs=5, patience=5, batch=12)
     train(task, Discs(tuple(range(48))))
     classifier = open_classifier(task.settings, (), trained=task.folder)

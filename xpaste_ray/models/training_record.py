@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -76,6 +77,7 @@ def plot_png(record: TrainingRecord) -> bytes:
     """A picture of the losses, and of the mean average precision if there is any."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -83,10 +85,11 @@ def plot_png(record: TrainingRecord) -> bytes:
     numbers = [one.number for one in record.epochs]
     losses.plot(numbers, [one.loss for one in record.epochs], color="C0")
     losses.set(xlabel="epoch", ylabel="loss (training images)")
-    losses.xaxis.get_major_locator().set_params(integer=True)
+    losses.xaxis.set_major_locator(MaxNLocator(integer=True))
     if record.held_out:
         judged = losses.twinx()
-        judged.plot(numbers, [one.mean_average_precision for one in record.epochs], color="C1")
+        precisions = [one.mean_average_precision for one in record.epochs]
+        judged.plot(numbers, [math.nan if one is None else one for one in precisions], color="C1")
         judged.set(ylabel="mAP (held-out images)", ylim=(0, 1.02))
         best = record.best
         if best is not None:
