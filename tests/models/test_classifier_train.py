@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import distributed
 from torch.multiprocessing import spawn
 
@@ -111,10 +111,11 @@ def test_unfinished_work_of_another_recipe_is_not_continued(tmp_path):
     assert _files(second.folder) == _files(alone.folder)
 
 
-def test_checkpoint_that_cannot_be_read_is_begun_again(tmp_path):
+@pytest.mark.parametrize("written", [b"torn", save({"x": torch.zeros(1)})], ids=["torn", "another-file"])
+def test_checkpoint_that_cannot_be_used_is_begun_again(tmp_path, written):
     task = training_task(tmp_path, epochs=1)
     task.work.mkdir()
-    (task.work / "last.safetensors").write_bytes(b"torn")
+    (task.work / "last.safetensors").write_bytes(written)
     assert len(train(task, Discs(tuple(range(8)))).epochs) == 1
 
 

@@ -50,12 +50,20 @@ class TrainingRecord:
     def read(cls, path: Path) -> "TrainingRecord | None":
         """None if it is not there, or is something else."""
         try:
-            told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            told.pop("best_epoch", None)
-            epochs = tuple(Epoch(**one) for one in told.pop("epochs"))
-            return cls(epochs=epochs, **told)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return record_of(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
             return None
+
+
+def record_of(text: str) -> TrainingRecord | None:
+    """The inverse of `TrainingRecord.text`; None for something else."""
+    try:
+        told: dict[str, Any] = json.loads(text)
+        told.pop("best_epoch", None)
+        epochs = tuple(Epoch(**one) for one in told.pop("epochs"))
+        return TrainingRecord(epochs=epochs, **told)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def best_of(epochs: Sequence[Epoch]) -> Epoch | None:
