@@ -240,7 +240,8 @@ class CutClipResNet(_CutClip):
 
     def body(self, pixels: torch.Tensor) -> torch.Tensor:
         visual = self._visual
-        return visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels)))))
+        made: torch.Tensor = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels)))))
+        return made
 
     def embedding(self, activations: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor = self._visual.attnpool(activations)

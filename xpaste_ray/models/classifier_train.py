@@ -9,7 +9,6 @@ What is made follows from the task and the images. The number of processes chang
 each batch, average their gradients, and normalise by what all of them see.
 """
 
-import json
 import math
 import shutil
 from collections import Counter, deque
@@ -51,6 +50,7 @@ from xpaste_ray.models.training_record import (
     TrainingRecord,
     has_ended,
     plot_png,
+    record_of,
 )
 from xpaste_ray.rng import int_seed_for
 from xpaste_ray.storage import aside_of
@@ -86,8 +86,10 @@ def train(task: TrainingTask, images: TrainingImages, device: str = "cpu") -> Tr
     """
     torch.set_num_threads(task.settings.train_threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    if torch.device(usable_device(device)).type == "cuda":
+        torch.cuda.set_device(device)  # what the group talks through, too
     with ThreadPoolExecutor(task.settings.train_threads) as threads:
-        training = _Training(task, images, usable_device(device), threads)
+        training = _Training(task, images, device, threads)
         while not has_ended(training.record.epochs, task.settings.epochs, task.settings.patience):
             training.one_more_epoch()
     if _rank() == 0:
@@ -253,13 +255,11 @@ class _Training:
         path = self._task.work / _LAST
         try:
             with safe_open(path, framework="pt") as file:
-                told = json.loads((file.metadata() or {}).get(_RECORD, "{}"))
+                told = record_of((file.metadata() or {}).get(_RECORD, ""))
             tensors = load_file(path)
-        except (OSError, SafetensorError, ValueError):
+        except (OSError, SafetensorError):
             return
-        epochs = tuple(Epoch(**one) for one in told.pop("epochs", ()))
-        told.pop("best_epoch", None)
-        if TrainingRecord(**told) != self.record:
+        if told is None or replace(told, epochs=()) != self.record:
             return
         self._network.load_state_dict(_under("network.", tensors))
         state: dict[int, dict[str, torch.Tensor]] = {}
@@ -268,7 +268,7 @@ class _Training:
             state.setdefault(int(number), {})[what] = value
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.record = replace(self.record, epochs=epochs)
+        self.record = told
 
 
 def learning_rate(step: int, steps: int, highest: float) -> float:

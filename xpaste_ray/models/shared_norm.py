@@ -54,7 +54,7 @@ class _SumOfAll(torch.autograd.Function):
         return _reduced(values)
 
     @staticmethod
-    def backward(ctx: Any, gradients: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradients: torch.Tensor) -> torch.Tensor:
         return _reduced(gradients)
 
 

@@ -50,12 +50,20 @@ class TrainingRecord:
     def read(cls, path: Path) -> "TrainingRecord | None":
         """None if it is not there, or is something else."""
         try:
-            told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            told.pop("best_epoch", None)
-            epochs = tuple(Epoch(**one) for one in told.pop("epochs"))
-            return cls(epochs=epochs, **told)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return record_of(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
             return None
+
+
+def record_of(text: str) -> TrainingRecord | None:
+    """The inverse of `TrainingRecord.text`; None for something else."""
+    try:
+        told: dict[str, Any] = json.loads(text)
+        told.pop("best_epoch", None)
+        epochs = tuple(Epoch(**one) for one in told.pop("epochs"))
+        return TrainingRecord(epochs=epochs, **told)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def best_of(epochs: Sequence[Epoch]) -> Epoch | None:
@@ -88,8 +96,8 @@ def plot_png(record: TrainingRecord) -> bytes:
     losses.xaxis.set_major_locator(MaxNLocator(integer=True))
     if record.held_out:
         judged = losses.twinx()
-        found = [one.mean_average_precision for one in record.epochs]
-        judged.plot(numbers, [math.nan if one is None else one for one in found], color="C1")
+        precisions = [one.mean_average_precision for one in record.epochs]
+        judged.plot(numbers, [math.nan if one is None else one for one in precisions], color="C1")
         judged.set(ylabel="mAP (held-out images)", ylim=(0, 1.02))
         best = record.best
         if best is not None:
