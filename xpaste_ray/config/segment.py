@@ -108,7 +108,7 @@ class Mask2FormerMethod(_Network):
 class _Superpixels(Section):
     """Superpixels at several scales, and mergers of up to `max_merged` adjacent ones; of two that overlap by
     more than `max_overlap_iou` the better, `max_masks` at most. Computed at `side_px`, the longer side of
-    larger images. The defaults find objects of composed scenes best: benchmarks/proposals.py."""
+    larger images. The defaults were chosen on composed scenes: see benchmarks/proposals.py."""
 
     side_px: Annotated[int, Field(ge=32, le=2048)] = 256
     max_merged: PositiveInt = 100
