@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from xpaste_ray.config.base import Dtype, Fraction, PositiveInt, Section, Template
 from xpaste_ray.config.sources import Name
@@ -168,6 +168,14 @@ class LimitSettings(Section):
     min_area_fraction: Fraction | None = None
     max_area_fraction: Fraction | None = None
     max_box_span: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @field_validator("max_area_fraction")
+    @classmethod
+    def _above_the_smallest(cls, largest: float | None, told: ValidationInfo) -> float | None:
+        smallest = told.data.get("min_area_fraction")
+        if largest is not None and smallest is not None and largest < smallest:
+            raise ValueError(f"must be at least min_area_fraction, {smallest:g}: no mask would be left")
+        return largest
 
 
 class SegmentSettings(Section):

@@ -74,7 +74,7 @@ class MaskFileSegmenter:
 
 
 def masks_name(path: str, option: str) -> str:
-    """What is there, wherever it lies: "cob@1f0c...", by names and sizes of a folder's files, or by all of a
+    """What is there, wherever it lies: "cob@1f0c...", by names and sizes of files, or by all that is in a local
     JSON file. ConfigError."""
     place = _place(path, option)
     told = hash_file(place) if place.is_local and place.is_file() else fingerprint(_sizes(place, option))
