@@ -113,7 +113,7 @@ class _Superpixels(Section):
     side_px: Annotated[int, Field(ge=32, le=2048)] = 256
     max_merged: PositiveInt = 100
     max_overlap_iou: Fraction = 0.8
-    max_masks: PositiveInt = 50
+    max_masks: PositiveInt = 60
 
 
 class SlicMethod(_Superpixels):
@@ -121,7 +121,7 @@ class SlicMethod(_Superpixels):
     nearness counts beside colour (scikit-image's own is 10)."""
 
     kind: Literal["slic"]
-    segments: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (100, 250)
+    segments: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (100, 200, 400)
     compactness: Annotated[float, Field(gt=0)] = 20.0
 
 
