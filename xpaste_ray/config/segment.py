@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from xpaste_ray.config.base import Dtype, Fraction, PositiveInt, Section, Template
 from xpaste_ray.config.sources import Name
@@ -108,12 +108,12 @@ class Mask2FormerMethod(_Network):
 class _Superpixels(Section):
     """Superpixels at several scales, and mergers of up to `max_merged` adjacent ones; of two that overlap by
     more than `max_overlap_iou` the better, `max_masks` at most. Computed at `side_px`, the longer side of
-    larger images. The defaults find objects of composed scenes best: benchmarks/proposals.py."""
+    larger images. The defaults were chosen on composed scenes: see benchmarks/proposals.py."""
 
     side_px: Annotated[int, Field(ge=32, le=2048)] = 256
     max_merged: PositiveInt = 100
     max_overlap_iou: Fraction = 0.8
-    max_masks: PositiveInt = 50
+    max_masks: PositiveInt = 60
 
 
 class SlicMethod(_Superpixels):
@@ -121,7 +121,7 @@ class SlicMethod(_Superpixels):
     nearness counts beside colour (scikit-image's own is 10)."""
 
     kind: Literal["slic"]
-    segments: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (100, 250)
+    segments: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (100, 200, 400)
     compactness: Annotated[float, Field(gt=0)] = 20.0
 
 
@@ -168,6 +168,14 @@ class LimitSettings(Section):
     min_area_fraction: Fraction | None = None
     max_area_fraction: Fraction | None = None
     max_box_span: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @field_validator("max_area_fraction")
+    @classmethod
+    def _above_the_smallest(cls, largest: float | None, told: ValidationInfo) -> float | None:
+        smallest = told.data.get("min_area_fraction")
+        if largest is not None and smallest is not None and largest < smallest:
+            raise ValueError(f"must be at least min_area_fraction, {smallest:g}: no mask would be left")
+        return largest
 
 
 class SegmentSettings(Section):

@@ -16,6 +16,7 @@ the member's, of a URL the last part, and of a generated image, which has no add
 """
 
 import json
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ from xpaste_ray.storage import Location, locate
 
 _ENDINGS = (".png", ".npy", ".npz")
 _OPTION = "segment.methods.*.path"
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _DAMAGED = (ValueError, KeyError, OSError, EOFError, SyntaxError, BadZipFile, zlib.error)  # what is read
 _NO_FILE, _BAD_FILE, _WRONG_SIZE = "no_mask_file", "bad_mask_file", "mask_wrong_size"
 
@@ -74,8 +76,8 @@ class MaskFileSegmenter:
 
 
 def masks_name(path: str, option: str) -> str:
-    """What is there, wherever it lies: "cob@1f0c...", by names and sizes of a folder's files, or by all of a
-    JSON file. ConfigError."""
+    """What is there, wherever it lies: "cob@1f0c...", by names and sizes of files, or by all that is
+    in a local JSON file. ConfigError."""
     place = _place(path, option)
     told = hash_file(place) if place.is_local and place.is_file() else fingerprint(_sizes(place, option))
     return f"{place.name}@{told[:12]}"
@@ -83,7 +85,7 @@ def masks_name(path: str, option: str) -> str:
 
 def image_names(uri: str) -> list[str]:
     """What an image may be called, without its ending, likeliest first; see `sources` for what uris are."""
-    path = unquote(urlsplit(uri).path).rpartition("/")[2] if "://" in uri else uri
+    path = unquote(urlsplit(uri).path).rpartition("/")[2] if _ADDRESS.match(uri) else uri
     names = [path]
     _, mark, inside = path.partition("#")
     if mark:  # a member of a tar, with its bytes, or a candidate of an earlier run, perhaps with its URL
