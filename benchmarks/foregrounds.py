@@ -65,8 +65,8 @@ SEGMENT = SegmentSettings(
     limits=LimitSettings(min_area_fraction=0.01, max_box_span=0.98),  # EM-Paste, step 1
 )
 CLASSIFIER = ResNetClassifier(
-    kind="resnet", arch="resnet18", side_px=96, epochs=14, patience=14, batch=16, learning_rate=1e-3,
-    micro_batch=16, threads=1, train_threads=PROCESSES,
+    kind="resnet", arch="resnet18", side_px=96, epochs=12, patience=12, batch=16, learning_rate=1e-3,
+    micro_batch=16, threads=1, train_threads=1,
 )  # fmt: skip
 EM = EmSettings()
 

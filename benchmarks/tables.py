@@ -19,6 +19,8 @@ def table(script: str) -> str:
     lines += [f"| {gate['name']} | {gate['value']:.3g} | {gate['gate']} |" for gate in result["gates"]]
     lines += _cases(result.get("cases", []))
     lines += _encodings(result.get("encodings", []))
+    lines += _steps(result.get("steps", []))
+    lines += _study(result.get("study", []))
     machine = result["environment"]
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}"
     source = f"[benchmarks/results/{script}.json](benchmarks/results/{script}.json)"
@@ -48,6 +50,31 @@ def _encodings(encodings: list[dict[str, Any]]) -> list[str]:
         f"| {one['encoding']} | {one['bytes_per_instance'] / 1000:.1f} "
         f"| {median(one['sealed_per_core_s']):.0f} | {median(one['compose_ms']):.2f} |"
         for one in encodings
+    ]
+
+
+def _steps(steps: list[dict[str, Any]]) -> list[str]:
+    """The foregrounds': how good the segments are that step 1 chose, and each iteration."""
+    if not steps:
+        return []
+    titles = ("chosen by", "IoU >= 0.5", "IoU >= 0.75", "mean IoU", "another kind's")
+    names = ["step 1", *(f"iteration {number}" for number in range(1, len(steps)))]
+    return ["", f"| {' | '.join(titles)} |", "|---|---|---|---|---|"] + [
+        f"| {name} | {step['above_50']:.1%} | {step['above_75']:.1%} | {step['mean_iou']:.3f} "
+        f"| {step['impure']:.1%} |"
+        for name, step in zip(names, steps, strict=True)
+    ]
+
+
+def _study(rows: list[dict[str, Any]]) -> list[str]:
+    """The foregrounds' with other options: before and after all iterations."""
+    if not rows:
+        return []
+    titles = ("option", "value", "IoU >= 0.5 in step 1", "after EM", "another kind's")
+    return ["", f"| {' | '.join(titles)} |", "|---|---|---|---|---|"] + [
+        f"| `{row['option']}` | {row['value']} | {row['step_1']['above_50']:.1%} "
+        f"| {row['last']['above_50']:.1%} | {row['last']['impure']:.1%} |"
+        for row in rows
     ]
 
 
