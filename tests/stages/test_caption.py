@@ -46,6 +46,6 @@ def test_unreadable_image_stays_rejected_and_its_neighbours_get_captions(setting
 
 
 def test_image_that_raises_is_rejected_alone(settings):
-    broken = replace(read(1), image=np.zeros((4, 4, 7), np.uint8))
+    broken = replace(read(1), image=np.zeros((0, 0, 3), np.uint8))
     done = CaptionStage(settings, seed=0)([read(0), broken])
     assert [one.reason for one in done] == [None, "caption_failed"]

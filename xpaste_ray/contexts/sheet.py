@@ -88,7 +88,7 @@ def _lines(text: ShownText) -> list[tuple[str, str | tuple[int, int, int]]]:
     """What stands above the images, with its colour."""
     lines: list[tuple[str, str | tuple[int, int, int]]] = [(text.caption, "black")]
     if text.text is not None and text.text != text.caption:
-        lines.append((f"→ {text.text}", (40, 70, 170)))
+        lines.append((f"-> {text.text}", (40, 70, 170)))
     if text.reason is not None:
         lines.append((text.reason, _DROPPED))
     return lines
