@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xpaste_ray.pipelines.job import Progress
 
 # Raised when the code of a step changes what it writes for the same settings.
-_ALGORITHMS = {"segment": 2, "score": 3, "select": 6, "compose": 3}
+_ALGORITHMS = {"segment": 3, "score": 3, "select": 6, "compose": 3}
 
 
 @dataclass(frozen=True, slots=True)
