@@ -1,4 +1,5 @@
 import json
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch.multiprocessing import spawn
 
 from tests.models.shapes import CATEGORIES, RED, Discs, disc_image, training_task
 from xpaste_ray.config.classifier import TrainedClassifier
-from xpaste_ray.errors import ConfigError, RunError
+from xpaste_ray.errors import ConfigError, RowError, RunError, StorageError
 from xpaste_ray.models import classifier_train
 from xpaste_ray.models.cam import activation_centre_yx
 from xpaste_ray.models.classifier import open_classifier
@@ -139,6 +140,24 @@ def test_nothing_that_can_be_read_is_an_error_that_says_why(tmp_path):
         train(training_task(tmp_path), Discs((0, 1, 2), broken=(0, 1, 2)))
     with pytest.raises(ConfigError, match="none of 0 images"):
         train(training_task(tmp_path), Discs(()))
+
+
+@dataclass(frozen=True)
+class Vanishing(Discs):
+    """Each image can be read once."""
+
+    seen: set = field(default_factory=set)
+
+    def load(self, number):
+        if number in self.seen:
+            raise RowError("missing_file")
+        self.seen.add(number)
+        return super().load(number)
+
+
+def test_image_that_vanishes_meanwhile_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(StorageError, match=r"image-00\d could be read when the training began"):
+        train(training_task(tmp_path), Vanishing((0, 1, 2)))
 
 
 def test_training_that_diverges_is_an_error_that_says_what_to_lower(tmp_path, monkeypatch):

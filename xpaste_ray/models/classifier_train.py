@@ -29,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torchvision.models import ResNet
 
 from xpaste_ray.config.classifier import ResNetClassifier
-from xpaste_ray.errors import ConfigError, RowError, RunError
+from xpaste_ray.errors import ConfigError, RowError, RunError, StorageError
 from xpaste_ray.models.classifier_files import (
     CLASSIFIER_FILE,
     WEIGHTS_FILE,
@@ -82,7 +82,8 @@ def train(task: TrainingTask, images: TrainingImages, device: str = "cpu") -> Tr
     """Train until the task's end and write its classifier; continue where an earlier try stopped.
 
     Every process of the group calls it, with the same arguments. ConfigError if there is nothing to train on,
-    or the weights are another network's; RunError if it diverges.
+    or the weights are another network's, and RunError if it diverges, in every process; StorageError, in one
+    of them, if an image that it has to read is gone.
     """
     torch.set_num_threads(task.settings.train_threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -205,7 +206,7 @@ class _Training:
         try:
             image = self._images.load(number)
         except RowError as error:
-            raise RunError(
+            raise StorageError(
                 f"{key} could be read when the training began, and now it cannot ({error}): put it back, or "
                 "run the same command again to go on without it"
             ) from error

@@ -5,9 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from xpaste_ray.masks import OBJECT_ABOVE, tight_box_xywh
-
-BoxXYWH = tuple[int, int, int, int]
+from xpaste_ray.masks import OBJECT_ABOVE, BoxXYWH, tight_box_xywh
 
 
 def segment_picture(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xpaste_ray.categories import Category
 from xpaste_ray.config import StageResources
 from xpaste_ray.config.classifier import ResNetClassifier
-from xpaste_ray.errors import ConfigError, RunError, XPasteError
+from xpaste_ray.errors import ConfigError, RunError, StorageError, XPasteError
 from xpaste_ray.fingerprints import fingerprint, hash_parts
 from xpaste_ray.models.classifier_files import ClassifierCard, card_of, classifier_name
 from xpaste_ray.models.training_images import TrainingImages
@@ -136,13 +136,19 @@ def _task(
     }  # fmt: skip
 
 
-def _train(task: dict[str, Any], images: TrainingImages, device: str) -> str | None:
-    """In a process that trains: None, or the message of what is no fault of the process, "class: text"."""
+def _train(task: dict[str, Any], images: TrainingImages, device: str, alone: bool = True) -> str | None:
+    """In a process that trains: None, or the message of what is no fault of the process, "class: text".
+
+    alone: else what only one of a group meets is raised, for the others would wait for it; a new group finds
+    that image gone from the start.
+    """
     from xpaste_ray.models.classifier_train import TrainingTask, train
 
     try:
         train(TrainingTask(**task), images, device)
-    except XPasteError as error:  # to try again would not help
+    except XPasteError as error:
+        if isinstance(error, StorageError) and not alone:
+            raise
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -203,12 +209,12 @@ _REFUSAL = "refusal.txt"
 
 
 def _train_as_one(config: dict[str, Any]) -> None:
-    """One process of a group, which Ray Train has put together. What would not be mended by another try is
-    left in a file, as Ray Train would try again."""
+    """One process of a group, which Ray Train has put together. What all of them find wrong is left in a
+    file: Ray Train would try what is raised again."""
     import ray.train
     import ray.train.torch
 
-    told = _train(config["task"], config["images"], str(ray.train.torch.get_device()))
+    told = _train(config["task"], config["images"], str(ray.train.torch.get_device()), alone=False)
     if told and ray.train.get_context().get_world_rank() == 0:
         work: Path = config["task"]["work"]
         work.mkdir(parents=True, exist_ok=True)
