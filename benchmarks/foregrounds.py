@@ -13,8 +13,8 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, fields
+from functools import cache, partial
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -100,10 +100,9 @@ Row = tuple[Any, ...]
 class SceneImages:
     """For the training: pixels and labels, nothing else."""
 
-    def __init__(self, scenes: Sequence[LabelledScene], categories: Sequence[Category]) -> None:
-        ids = {one.name: one.id for one in categories}
+    def __init__(self, scenes: Sequence[LabelledScene]) -> None:
         self._images = [scene.image for scene in scenes]
-        self._labels = [tuple(ids[label] for label in scene.labels) for scene in scenes]
+        self._labels = [tuple(_categories()[label].id for label in scene.labels) for scene in scenes]
 
     def __len__(self) -> int:
         return len(self._images)
@@ -118,31 +117,23 @@ class SceneImages:
         return f"{number:06d}"
 
 
-def train_classifier(
-    scenes: Sequence[LabelledScene], categories: Sequence[Category], work: Path
-) -> tuple[Path, dict[str, Any]]:
+def train_classifier(scenes: Sequence[LabelledScene], work: Path) -> tuple[Path, dict[str, Any]]:
     """The classifier's folder, and what its training tells."""
-    card = ClassifierCard(
-        CLASSIFIER.arch, CLASSIFIER.side_px, tuple((one.id, one.name) for one in categories)
-    )
+    told = tuple((one.id, one.name) for one in _categories().values())
+    card = ClassifierCard(CLASSIFIER.arch, CLASSIFIER.side_px, told)
     task = TrainingTask(CLASSIFIER, card, SEED, "benchmark", work / "classifier", work / "training")
-    record = train(task, SceneImages(scenes, categories))
-    best = record.best
-    assert best is not None  # it has epochs
-    return task.folder, {"epochs": len(record.epochs), "mean_average_precision": best.mean_average_precision}
+    best = train(task, SceneImages(scenes)).best
+    assert best is not None  # there is an epoch at least
+    return task.folder, {"best_epoch": best.number, "mean_average_precision": best.mean_average_precision}
 
 
-def look_at(
-    count: int, categories: Sequence[Category], classifier: Path, style: LabelledStyle
-) -> list[Segments]:
+def look_at(count: int, classifier: Path) -> list[Segments]:
     """Propose, classify, and compare with the true masks: by category. Images go to processes in parts."""
-    rows: dict[str, list[Row]] = {one.name: [] for one in categories}
+    rows: dict[str, list[Row]] = {name: [] for name in STYLE.categories}
     counts = dict.fromkeys(rows, 0)
     parts = [range(at, min(at + IMAGES_AT_ONCE, count)) for at in range(0, count, IMAGES_AT_ONCE)]
-    with ProcessPoolExecutor(
-        PROCESSES, get_context("spawn"), _load_stages, (categories, classifier, style)
-    ) as pool:
-        for found in chain.from_iterable(pool.map(_look_at_part, parts)):
+    with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
+        for found in chain.from_iterable(pool.map(partial(_look_at_part, classifier), parts)):
             for category, segments in found:
                 rows[category] += [(counts[category], *one) for one in segments]
                 counts[category] += 1
@@ -150,48 +141,41 @@ def look_at(
 
 
 @cache
-def _stages() -> dict[str, Any]:
+def _categories() -> dict[str, Category]:
+    return {one.name: one for one in pick_categories(lvis_categories(), STYLE.categories)}
+
+
+@cache
+def _stages(classifier: Path) -> tuple[SegmentStage, ClassifyStage]:
     """Of this process."""
-    return {}
+    told = CLASSIFIER, list(_categories().values()), CamSettings(), FeatureSettings()
+    return SegmentStage(SEGMENT), ClassifyStage(*told, trained=classifier)
 
 
-def _load_stages(categories: Sequence[Category], classifier: Path, style: LabelledStyle) -> None:
-    told = CLASSIFIER, categories, CamSettings(), FeatureSettings()
-    _stages().update(
-        segment=SegmentStage(SEGMENT),
-        classify=ClassifyStage(*told, trained=classifier),
-        ids={one.name: one.id for one in categories},
-        style=style,
-    )
-
-
-def _look_at_part(numbers: Sequence[int]) -> list[tuple[str, list[Row]]]:
+def _look_at_part(classifier: Path, numbers: Sequence[int]) -> list[tuple[str, list[Row]]]:
     """For each label of these images: the category, and its segments."""
-    stages = _stages()
+    segment, classify = _stages(classifier)
     scenes, candidates = [], []
     for number in numbers:
-        scene = labelled_scene(SEED, number, stages["style"])
+        scene = labelled_scene(SEED, number, STYLE)
         for label in scene.labels:
-            category_id = stages["ids"][label]
+            category_id = _categories()[label].id
             name = f"{category_id}-{number}-benchmar"
             prompt = Prompt(name, category_id, label, number, "images", uri=f"{number:06d}")
             scenes.append(scene)
             candidates.append(Candidate(prompt, image=scene.image))
-    done = stages["classify"](stages["segment"](candidates))
+    done = classify(segment(candidates))
     return [_measured(scene, candidate) for scene, candidate in zip(scenes, done, strict=True)]
 
 
 def _measured(scene: LabelledScene, candidate: Candidate) -> tuple[str, list[Row]]:
+    """The fields of `Segments` but the first, for each usable proposal."""
     category, found = candidate.prompt.category, []
     for one in candidate.proposals:
         if one.status == "ok" and one.mask is not None:
-            scores, overlap = (
-                dict(one.scores),
-                overlap_with(one.mask > OBJECT_ABOVE, scene.objects, category),
-            )
-            found.append(
-                (scores["cam_distance"], scores["class_score"], overlap.own, overlap.other, one.embedding)
-            )
+            overlap = overlap_with(one.mask > OBJECT_ABOVE, scene.objects, category)
+            scores = [dict(one.scores)[name] for name in ("cam_distance", "class_score")]
+            found.append((*scores, overlap.own, overlap.other, one.embedding))
     return category, found
 
 
@@ -199,6 +183,21 @@ def _columns(candidates: int, rows: list[Row]) -> Segments:
     image_of, cam, score, own, other, features = zip(*rows, strict=True)
     numbers = (np.array(one, np.float32) for one in (cam, score, own, other))
     return Segments(candidates, np.array(image_of, np.int64), *numbers, np.stack(features))
+
+
+def kept_segments(path: Path, count: int, classifier: Path) -> list[Segments]:
+    """`look_at`, or what it found before, if the file is there."""
+    names = [field.name for field in fields(Segments)]
+    if not path.exists():
+        found = look_at(count, classifier)
+        np.savez(
+            path, **{f"{at}.{name}": getattr(one, name) for at, one in enumerate(found) for name in names}
+        )
+    with np.load(path) as told:
+        return [
+            Segments(int(told[f"{at}.candidates"]), *(told[f"{at}.{name}"] for name in names[1:]))
+            for at in range(len(STYLE.categories))
+        ]
 
 
 def choices(segments: Segments, settings: EmSettings) -> list[np.ndarray]:
@@ -256,14 +255,13 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="xpaste-foregrounds-") as folder:
         work = arguments.work or Path(folder)
-        categories = pick_categories(lvis_categories(), STYLE.categories)
         began = perf_counter()
         scenes = [labelled_scene(SEED, index, STYLE) for index in range(arguments.images)]
-        classifier, training = train_classifier(scenes, categories, work)
+        classifier, training = train_classifier(scenes, work)
         training["seconds"] = perf_counter() - began
         print(training, flush=True)
         began = perf_counter()
-        segments = look_at(arguments.images, categories, classifier, STYLE)
+        segments = kept_segments(work / "segments.npz", arguments.images, classifier)
         looking = {"seconds": perf_counter() - began, "segments": sum(len(one.own) for one in segments)}
         print(looking, flush=True)
         steps = judge(segments, EM)
@@ -276,7 +274,7 @@ def main() -> None:
         [Gate("IoU >= 0.5 after EM, points more than in step 1", gain, ">=", 10)],
         {
             "images": arguments.images,
-            "categories": len(categories),
+            "categories": len(STYLE.categories),
             "training": training,
             "looking": looking,
             "best_possible": best_possible(segments),
