@@ -190,10 +190,7 @@ def print_dataset_summary(summary: "Summary", out: Path, formats: tuple[str, ...
     """What was composed, what was left out and why, and where it is."""
     console = Console()
     dataset = summary.counts["dataset"]
-    if summary.already_done:
-        console.print(f"[bold]{out}[/] is done already: nothing to do.")
-    else:
-        print_stages(console, summary)
+    print_stages(console, summary, out)
     table = Table()
     for column in ("", "made", "kept", "left out"):
         table.add_column(column, justify="right" if column in ("made", "kept") else "left")
@@ -245,10 +242,7 @@ def print_summary(summary: "Summary", out: Path) -> None:
     """The closing tables and where to look."""
     console = Console()
     counts = summary.counts
-    if summary.already_done:
-        console.print(f"[bold]{out}[/] is done already: nothing to do.")
-    else:
-        print_stages(console, summary)
+    print_stages(console, summary, out)
     console.print(_outcome_table(counts))
     for line in empty_category_lines(counts.get("empty_categories", {})):
         console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -262,10 +256,7 @@ def print_summary(summary: "Summary", out: Path) -> None:
 def print_pool_summary(summary: "Summary", out: str) -> None:
     """What became of the candidates, and where the pool is."""
     console = Console()
-    if summary.already_done:
-        console.print(f"[bold]{out}[/] is done already: nothing to do.")
-    else:
-        print_stages(console, summary)
+    print_stages(console, summary, out)
     table = outcome_columns()
     for kind in ("candidates", "proposals"):
         table.add_row(*Outcome(kind, **summary.counts[kind]).cells)
@@ -276,8 +267,12 @@ def print_pool_summary(summary: "Summary", out: str) -> None:
     console.print(f"{kept} instances in {out}", highlight=False, soft_wrap=True)
 
 
-def print_stages(console: Console, summary: "Summary") -> None:
-    """What each stage did, which of them decided how long it took, and what came out of it."""
+def print_stages(console: Console, summary: "Summary", out: Path | str) -> None:
+    """What each stage did, which of them decided how long it took, and what came out of it; or that nothing
+    was to be done."""
+    if summary.already_done:
+        console.print(f"[bold]{out}[/] is done already: nothing to do.")
+        return
     figures = summary.figures
     columns = ["stage", "images", "busy", "busy seconds", "images/s per actor", "images/s per GPU", "load s"]
     table = Table(title=f"done in {duration(summary.wall_seconds)}")

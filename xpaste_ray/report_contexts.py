@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 def print_contexts_summary(summary: "Summary", out: str) -> None:
     """What became of images, captions and generated images, and where those are that were kept."""
     console = Console()
-    if summary.already_done:
-        console.print(f"[bold]{out}[/] is done already: nothing to do.")
-    else:
-        print_stages(console, summary)
+    print_stages(console, summary, out)
     table = outcome_columns()
     for kind in ("images", "captions", "contexts"):
         if kind in summary.counts:

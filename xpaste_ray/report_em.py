@@ -23,10 +23,7 @@ def print_foregrounds(summary: "Summary", out: str) -> None:
     from xpaste_ray.pool.reader import current_pool
 
     console, counts = Console(), summary.counts
-    if summary.already_done:
-        console.print(f"[bold]{out}[/] is done already: nothing to do.")
-    else:
-        print_stages(console, summary)
+    print_stages(console, summary, out)
     table = outcome_columns()
     rejected = counts["images"]["rejected"]
     usable = counts["images"]["usable"]

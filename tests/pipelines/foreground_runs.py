@@ -1,7 +1,5 @@
 """Runs whose images are segmented and classified, written by hand: neither a model nor Ray."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pyarrow as pa
 
@@ -57,19 +55,3 @@ def planted(images=12, segments=5, wrong=0.3):
             made.append(Candidate(prompt(category, image), proposals=tuple(proposals)))
     lost = Candidate(prompt(CATEGORIES[0], images), status="rejected", reason="unreadable")
     return [*made, lost]
-
-
-@dataclass
-class Told:
-    """A progress that remembers what it was told."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def begin(self, totals, unit):
-        pass
-
-    def advance(self, stage, done, state=None):
-        pass
-
-    def say(self, text):
-        self.lines.append(text)

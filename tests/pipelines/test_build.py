@@ -11,6 +11,7 @@ import pytest
 import ray
 from typer.testing import CliRunner
 
+from tests.pipelines.progress import Told
 from tests.standins import Fault, code
 from xpaste_ray import cli
 from xpaste_ray.config import PoolSettings, load
@@ -26,22 +27,6 @@ SMALL = [
     "sources.diffusion.unit_size=2",
     *(f"resources.{stage}.actors=1" for stage in ("source", "segment", "score")),
 ]  # fmt: skip
-
-
-class Told:
-    """A progress that remembers what it was told."""
-
-    def __init__(self):
-        self.lines = []
-
-    def begin(self, totals, unit):
-        pass
-
-    def advance(self, stage, done, state=None):
-        pass
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,6 +11,7 @@ import ray
 from PIL import Image
 
 from tests.models.blips import WORDS, picture, save_blip
+from tests.pipelines.progress import Told
 from xpaste_ray.backgrounds import resolve_contexts
 from xpaste_ray.config import parse_settings
 from xpaste_ray.config.contexts import ContextSettings
@@ -30,22 +31,6 @@ frog/0.png,a photo of a single umbrella
 lion/1.png,a violin on a table
 lion/1.png,two lions
 """
-
-
-class Told:
-    """A progress that remembers what it was told."""
-
-    def __init__(self):
-        self.lines = []
-
-    def begin(self, totals, unit):
-        pass
-
-    def advance(self, stage, done, state=None):
-        pass
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import CATEGORIES, prompt
-from tests.pipelines.foreground_runs import WIDTH, Told, make_run, planted, proposal
+from tests.pipelines.foreground_runs import WIDTH, make_run, planted, proposal
+from tests.pipelines.progress import Told
 from xpaste_ray.errors import RunError, SchemaError
 from xpaste_ray.foregrounds import COLUMNS, segments_of
 from xpaste_ray.pipelines import features

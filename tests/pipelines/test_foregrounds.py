@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
 from tests.conftest import seal_discs
-from tests.pipelines.quiet import Quiet
+from tests.pipelines.progress import Told
 from xpaste_ray.cli import app
 from xpaste_ray.config import ForegroundSettings, load
 from xpaste_ray.embedded.labelled import SHIPPED_STYLE, labelled_scene
@@ -65,7 +65,7 @@ def _bytes(out):
 @pytest.fixture(scope="module")
 def made(images, tmp_path_factory):
     out = tmp_path_factory.mktemp("foregrounds") / "run"
-    return out, make_foregrounds(_settings(images), out, Quiet())
+    return out, make_foregrounds(_settings(images), out, Told())
 
 
 def test_kept_and_rejected_are_what_was_made(made):
@@ -103,12 +103,12 @@ def test_annotations_are_the_instances_as_masks_of_the_images(made):
 
 def test_a_finished_run_says_so_and_changes_nothing(made, images):
     before = _bytes(made[0])
-    assert make_foregrounds(_settings(images), made[0], Quiet()).already_done
+    assert make_foregrounds(_settings(images), made[0], Told()).already_done
     assert _bytes(made[0]) == before
 
 
 def test_two_actors_make_the_bytes_of_one(made, images, tmp_path):
-    make_foregrounds(_settings(images, actors=2), tmp_path / "run", Quiet())
+    make_foregrounds(_settings(images, actors=2), tmp_path / "run", Told())
     assert _bytes(tmp_path / "run") == _bytes(made[0])
 
 
@@ -116,7 +116,7 @@ def test_other_options_of_the_choice_need_no_model(made, images, tmp_path):
     """Unit files stay; a second pool lies beside the first, and annotations follow it."""
     out = made[0]
     before, first = _bytes(out), current_pool(out).name
-    make_foregrounds(_settings(images, "foregrounds.em.iterations=0"), out, Quiet())
+    make_foregrounds(_settings(images, "foregrounds.em.iterations=0"), out, Told())
     after, second = _bytes(out), current_pool(out).name
     assert second != first and json.loads((out / "annotations.json").read_text())["info"]["recipe"] == second
     for name, data in before.items():
@@ -124,7 +124,7 @@ def test_other_options_of_the_choice_need_no_model(made, images, tmp_path):
             assert after[name] == data, name
     choices = read_choices(current_pool(out))
     assert all(len(steps) == 1 for steps in choices.values())  # step 1 alone
-    make_foregrounds(_settings(images), out, Quiet())  # and back, by pointing
+    make_foregrounds(_settings(images), out, Told())  # and back, by pointing
     assert _bytes(out)["annotations.json"] == before["annotations.json"]
 
 
@@ -142,16 +142,16 @@ def test_the_record_tells_each_category_and_each_step(made, images):
 def test_other_models_are_refused_and_named(made, images):
     with pytest.raises(ConfigError, match=r"foregrounds.segment.methods.slic.segments: \[40\] -> \[50\]"):
         other = "foregrounds.segment.methods.slic={kind: slic, segments: [50], max_masks: 12}"
-        make_foregrounds(_settings(images, other), made[0], Quiet())
+        make_foregrounds(_settings(images, other), made[0], Told())
 
 
 def test_verify_reads_the_run_as_it_reads_a_pools(made):
-    assert verify_pool(RunDir(made[0]), Quiet()) == []
+    assert verify_pool(RunDir(made[0]), Told()) == []
 
 
 def test_selecting_as_from_a_pool_says_what_to_run_instead(made):
     with pytest.raises(ConfigError, match="xpaste foregrounds"):
-        select_pool(str(made[0]), Quiet())
+        select_pool(str(made[0]), Told())
 
 
 def test_it_meets_a_pool_of_another_kind_in_one(made, tmp_path):
@@ -173,12 +173,12 @@ def test_the_picture_shows_a_row_for_each_image(made, images):
 def test_a_classifier_is_trained_on_the_labels_once(images, tmp_path):
     resnet = "foregrounds.classifier={kind: resnet, arch: resnet18, side_px: 32, epochs: 1, micro_batch: 8}"
     settings = _settings(images, resnet)
-    make_foregrounds(settings, tmp_path / "run", Quiet())
+    make_foregrounds(settings, tmp_path / "run", Told())
     trained = RunDir(tmp_path / "run").classifier
     weights = (trained / "model.safetensors").read_bytes()
     assert (trained / "loss.png").exists() and (trained / "training.json").exists()
     (tmp_path / "run" / "pool.json").unlink()
-    make_foregrounds(settings, tmp_path / "run", Quiet())
+    make_foregrounds(settings, tmp_path / "run", Told())
     assert (trained / "model.safetensors").read_bytes() == weights
     assert read_json(tmp_path / "run" / "run.json")["steps"]["score"]["settings"]["foregrounds"]["classifier"]
 

@@ -4,7 +4,8 @@ import pytest
 import ray
 
 from tests.conftest import CATEGORIES, prompt
-from tests.pipelines.foreground_runs import WIDTH, Told, make_run, planted, proposal
+from tests.pipelines.foreground_runs import WIDTH, make_run, planted, proposal
+from tests.pipelines.progress import Told
 from tests.selection.tables import check_balance
 from xpaste_ray.config import CutoutSettings, ResourceSettings, WorkerResources
 from xpaste_ray.config.em import EmSettings

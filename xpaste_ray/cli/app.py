@@ -5,7 +5,7 @@ Commands parse, call and report; everything heavy is imported when needed.
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -76,6 +76,18 @@ CacheOption = Annotated[
     ),
 ]
 
+
+ResourcesOption = Annotated[
+    Literal["preset", "auto"],
+    typer.Option(help="auto: actors and shares of GPUs for all stages as the cluster allows."),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+RetryFailedOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Run units again that lost images to a passing failure.")
+]
+RunOption = Annotated[
+    str, typer.Option(help="The run: a folder, s3://... or gs://...; the same command continues it.")
+]
 
 ImagesOption = Annotated[str | None, typer.Option(help="Where the backgrounds' JSON file has its images.")]
 ColumnOption = Annotated[

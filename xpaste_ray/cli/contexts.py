@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpaste_ray.cli.app import CacheOption, PresetOption, SetOption, app
+from xpaste_ray.cli.app import CacheOption, DryRunOption, PresetOption, RetryFailedOption, SetOption, app
 from xpaste_ray.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ def contexts(
         float | None, typer.Option(help="Part of the images that is captioned; the preset's if not given.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The preset's if not given.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run units again that lost images to a passing failure.")
-    ] = False,
+    dry_run: DryRunOption = False,
+    retry_failed: RetryFailedOption = False,
     preset: PresetOption = "empaste-voc",
     overrides: SetOption = None,
     cache_dir: CacheOption = None,

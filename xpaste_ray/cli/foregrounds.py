@@ -1,10 +1,19 @@
 """`xpaste foregrounds`: masks from image-level labels."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from xpaste_ray.cli.app import CacheOption, PresetOption, SetOption, app
+from xpaste_ray.cli.app import (
+    CacheOption,
+    DryRunOption,
+    PresetOption,
+    ResourcesOption,
+    RetryFailedOption,
+    RunOption,
+    SetOption,
+    app,
+)
 
 
 @app.command()
@@ -16,18 +25,11 @@ def foregrounds(
             "list (.csv, .jsonl, .parquet) with the columns path and category."
         ),
     ],
-    out: Annotated[
-        str, typer.Option(help="The run: a folder, s3://... or gs://...; the same command continues it.")
-    ],
+    out: RunOption,
     preset: PresetOption = "empaste-voc",
-    resources: Annotated[
-        Literal["preset", "auto"],
-        typer.Option(help="auto: actors and shares of GPUs for all stages as the cluster allows."),
-    ] = "preset",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run units again that lost images to a passing failure.")
-    ] = False,
+    resources: ResourcesOption = "preset",
+    dry_run: DryRunOption = False,
+    retry_failed: RetryFailedOption = False,
     overrides: SetOption = None,
     cache_dir: CacheOption = None,
 ) -> None:

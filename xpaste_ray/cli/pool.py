@@ -4,29 +4,31 @@ from typing import Annotated, Literal
 
 import typer
 
-from xpaste_ray.cli.app import CacheOption, PresetOption, SetOption, pool_app
+from xpaste_ray.cli.app import (
+    CacheOption,
+    DryRunOption,
+    PresetOption,
+    ResourcesOption,
+    RetryFailedOption,
+    RunOption,
+    SetOption,
+    pool_app,
+)
 from xpaste_ray.cli.categories import CategoriesOption, categories_given, check_categories
 
 
 @pool_app.command("build")
 def pool_build(
-    out: Annotated[
-        str, typer.Option(help="The run: a folder, s3://... or gs://...; the same command continues it.")
-    ],
+    out: RunOption,
     categories: CategoriesOption = None,
     preset: PresetOption = "demo",
-    resources: Annotated[
-        Literal["preset", "auto"],
-        typer.Option(help="auto: actors and shares of GPUs for all stages as the cluster allows."),
-    ] = "preset",
+    resources: ResourcesOption = "preset",
     plan: Annotated[
         Literal["streaming", "sequential"],
         typer.Option(help="All stages at once, or one after the other for a GPU too small for all models."),
     ] = "streaming",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run units again that lost images to a passing failure.")
-    ] = False,
+    dry_run: DryRunOption = False,
+    retry_failed: RetryFailedOption = False,
     overrides: SetOption = None,
     cache_dir: CacheOption = None,
 ) -> None:

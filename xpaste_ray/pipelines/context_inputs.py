@@ -9,7 +9,6 @@ from xpaste_ray.config.contexts import BlipCaptions, ContextSettings, GivenCapti
 from xpaste_ray.contexts.distractors import Distractors, DistractorTable, load_distractors
 from xpaste_ray.contexts.given import GivenTexts, read_captions
 from xpaste_ray.errors import ConfigError
-from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.models.clip_config import embedding_dim
 from xpaste_ray.models.folders import (
     DIFFUSERS_FILE,
@@ -18,7 +17,7 @@ from xpaste_ray.models.folders import (
     model_folder,
     model_name,
 )
-from xpaste_ray.pipelines.steps import Step
+from xpaste_ray.pipelines.steps import Step, chain
 from xpaste_ray.rng import int_seed_for
 from xpaste_ray.sources.found import some_of
 from xpaste_ray.sources.labelled import LabelledImages, open_labelled
@@ -139,15 +138,13 @@ def context_steps(inputs: ContextInputs) -> dict[str, Step]:
         "score": {"score": {**told.score.model_dump(mode="json"), "model": inputs.score_model}},
         "select": {"select": told.select.model_dump(mode="json"), "image_format": told.image_format},
     }
-    steps: dict[str, Step] = {}
-    parent = ""
-    for name, recipe in recipes.items():
-        whole = {"algorithm": _ALGORITHMS[name], "contexts": recipe}
-        if name not in ("score", "select"):
-            whole["seed"] = seed
-        steps[name] = Step(whole, fingerprint({"parent": parent, **whole}))
-        parent = steps[name].fingerprint
-    return steps
+    drawn = {name: {"seed": seed} for name in ("captions", "texts", "source")}
+    return chain(
+        {
+            name: {"algorithm": _ALGORITHMS[name], "contexts": recipe, **drawn.get(name, {})}
+            for name, recipe in recipes.items()
+        }
+    )
 
 
 def _captions_recipe(inputs: ContextInputs) -> dict[str, Any]:
