@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xpaste_ray.config import ForegroundSettings, ResNetClassifier, ResourceSettings
-from xpaste_ray.errors import RowError, RunError
+from xpaste_ray.errors import ConfigError, RowError, RunError
 from xpaste_ray.foregrounds.annotations import KEPT_COLUMNS, annotations_recipe, write_annotations
 from xpaste_ray.foregrounds.record import write_refinement
 from xpaste_ray.models.classifier_files import classifier_name, feature_dim
@@ -68,6 +68,7 @@ def make_foregrounds(
     """
     began = time.perf_counter()
     with open_run(out, progress.say) as run:
+        _check_place(run, settings)
         inputs = resolve_foregrounds(settings)
         for note in inputs.images.notes:
             progress.say(note)
@@ -86,11 +87,22 @@ def make_foregrounds(
 
 def plan_foregrounds(settings: ForegroundSettings, out: str | Path, progress: Progress) -> None:
     """Tell what `make_foregrounds` would do, and write nothing. ConfigError as there."""
+    run = RunDir(out)
+    _check_place(run, settings)
     inputs = resolve_foregrounds(settings)
     for note in inputs.images.notes:
         progress.say(note)
-    job = ForegroundJob(RunDir(out), inputs, foreground_steps(inputs), progress, Summary())
+    job = ForegroundJob(run, inputs, foreground_steps(inputs), progress, Summary())
     job.unit_work().show_plan()
+
+
+def _check_place(run: RunDir, settings: ForegroundSettings) -> None:
+    """ConfigError if a classifier is to be trained in an object store."""
+    if isinstance(settings.foregrounds.classifier, ResNetClassifier) and not run.root.is_local:
+        raise ConfigError(
+            f"--out {run.root}: a classifier is trained in a local or shared folder: give one, or take a "
+            "classifier that is trained already (foregrounds.classifier: {kind: trained, model: ...})"
+        )
 
 
 def resolve_foregrounds(settings: ForegroundSettings) -> ForegroundInputs:
