@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
-from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
@@ -133,7 +132,7 @@ def look_at(count: int, classifier: Path) -> list[Segments]:
     counts = dict.fromkeys(rows, 0)
     parts = [range(at, min(at + IMAGES_AT_ONCE, count)) for at in range(0, count, IMAGES_AT_ONCE)]
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
-        for found in chain.from_iterable(pool.map(partial(_look_at_part, classifier), parts)):
+        for found in pool.map(partial(_look_at_part, classifier), parts):
             for category, segments in found:
                 rows[category] += [(counts[category], *one) for one in segments]
                 counts[category] += 1
