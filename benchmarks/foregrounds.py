@@ -74,8 +74,13 @@ STUDY: dict[str, list[dict[str, Any]]] = {
     "nearest": [{"nearest": n} for n in (1, 3, 10)],
     "shrinkage": [{"shrinkage": told} for told in ("ledoit-wolf", 0.1, 0.5, 0.9)],
     "distance": [{"distance": told} for told in ("mahalanobis", "cosine")],
+    "together": [
+        {"nearest": 10, "distance": "cosine"},
+        {"nearest": 10, "shrinkage": 0.9},
+        {"nearest": 3, "distance": "cosine", "inner_fraction": 0.5},
+    ],
 }
-"""One option at a time, the others as in `EM`."""
+"""One option at a time, or several, the others as in `EM`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,9 +246,8 @@ def study(all_segments: Sequence[Segments]) -> list[dict[str, Any]]:
     for option, several in STUDY.items():
         for told in several:
             first, *_, last = judge(all_segments, EM.model_copy(update=told))
-            rows.append(
-                {"option": option, "value": told[option], "step_1": asdict(first), "last": asdict(last)}
-            )
+            value = told.get(option, ", ".join(f"{name} {value}" for name, value in told.items()))
+            rows.append({"option": option, "value": value, "step_1": asdict(first), "last": asdict(last)})
     return rows
 
 

@@ -24,7 +24,7 @@ class EmSettings(Section):
     """
 
     nearest: PositiveInt = 3
-    inner_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    inner_fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
     distance: Literal["mahalanobis", "cosine"] = "mahalanobis"
     shrinkage: Literal["ledoit-wolf"] | Annotated[float, Field(ge=0, le=1)] = "ledoit-wolf"
     iterations: Annotated[int, Field(ge=0, le=100)] = 3
