@@ -183,21 +183,11 @@ def test_a_classifier_is_trained_on_the_labels_once(images, tmp_path):
     assert read_json(tmp_path / "run" / "run.json")["steps"]["score"]["settings"]["foregrounds"]["classifier"]
 
 
-def test_the_command_makes_the_same(made, images, tmp_path):
-    told = [
-        "foregrounds",
-        "--images",
-        str(images),
-        "--out",
-        str(tmp_path / "run"),
-        "--preset",
-        "empaste-demo",
-    ]
-    told += ["--set", CLIP, "--set", FEW]
-    told += [
-        arg for stage in ("fetch", "segment", "score") for arg in ("--set", f"resources.{stage}.actors=1")
-    ]
-    result = CliRunner().invoke(app.app, told)
+def test_the_command_has_the_same_settings_and_finds_all_done(made, images):
+    before = _bytes(made[0])
+    told = ["foregrounds", "--images", str(images), "--out", str(made[0]), "--preset", "empaste-demo"]
+    result = CliRunner().invoke(app, [*told, "--set", CLIP, "--set", FEW])
     assert result.exit_code == 0, result.output
-    assert "annotations.json" in result.output and "F-EM" in result.output
-    assert _bytes(tmp_path / "run") == _bytes(made[0])
+    assert "is done already" in result.output and "annotations.json" in result.output
+    assert "F-EM: images whose segment changed" in result.output
+    assert _bytes(made[0]) == before
