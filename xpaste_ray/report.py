@@ -271,7 +271,7 @@ def print_stages(console: Console, summary: "Summary", out: Path | str) -> None:
     """What each stage did, which of them decided how long it took, and what came out of it; or that nothing
     was to be done."""
     if summary.already_done:
-        console.print(f"[bold]{out}[/] is done already: nothing to do.")
+        console.print(f"[bold]{out}[/] is done already: nothing to do.", soft_wrap=True)
         return
     figures = summary.figures
     columns = ["stage", "images", "busy", "busy seconds", "images/s per actor", "images/s per GPU", "load s"]
