@@ -34,7 +34,7 @@ def foreground_picture(run: RunDir, settings: ForegroundSettings, rows: int = 8)
 
     shown = _some(run, rows)
     start_ray(1)
-    return ray.get(ray.remote(num_cpus=1)(_draw).remote(run, settings, shown))
+    return ray.get(ray.remote(num_cpus=1, max_calls=1)(_draw).remote(run, settings, shown))
 
 
 def _some(run: RunDir, rows: int) -> list[Shown]:

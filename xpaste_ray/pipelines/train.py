@@ -162,7 +162,7 @@ def _raise(told: str | None) -> None:
 def _in_one_task(task: dict[str, Any], images: TrainingImages, resources: StageResources) -> None:
     import ray
 
-    remote = ray.remote(_train).options(
+    remote = ray.remote(max_calls=1)(_train).options(  # its process, and memory, go with it
         num_cpus=resources.cpus,
         num_gpus=resources.gpus or None,
         accelerator_type=resources.accelerator_type,
