@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from measuring import Gate, finish
+from measuring import Gate, finish, peak_gib
 
 from xpaste_ray.config.em import EmSettings
 from xpaste_ray.foregrounds import refine
@@ -91,18 +91,11 @@ def measure(path: str, truth: str) -> None:
     seconds = time.perf_counter() - began
     result = {
         "seconds": seconds,
-        "peak_gib": _peak_gib(),
+        "peak_gib": peak_gib(),
         "right": [float((choice == true).mean()) for choice in refined.choices],
         "log": [[one.changed, one.log_determinant, one.mean_distance] for one in refined.log],
     }
     print(json.dumps(result))
-
-
-def _peak_gib() -> float:
-    """Resident memory of this process at its largest."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024**2
 
 
 def main() -> None:

@@ -33,6 +33,13 @@ class Gate:
         return self.value >= self.limit if self.sign == ">=" else self.value <= self.limit
 
 
+def peak_gib() -> float:
+    """Resident memory of this process at its largest."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024**2
+
+
 def finish(
     script: str,
     gates: list[Gate],

@@ -16,14 +16,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from measuring import Gate, finish
+from measuring import Gate, finish, peak_gib
 
 from xpaste_ray.categories import lvis_categories
 from xpaste_ray.config import SelectSettings
@@ -174,14 +173,7 @@ def measure(root: str, case: str) -> None:
             "rejected_candidates": {one["values"]: one["counts"] for one in reasons},
         }
     seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, "read_s": read_s, "peak_gib": _peak_gib(), **told}))
-
-
-def _peak_gib() -> float:
-    """Resident memory of this process at its largest."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024**2
+    print(json.dumps({"seconds": seconds, "read_s": read_s, "peak_gib": peak_gib(), **told}))
 
 
 def main() -> None:

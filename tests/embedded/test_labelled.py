@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from xpaste_ray.categories import lvis_categories, name_key
-from xpaste_ray.embedded import DIFFUSION_CATEGORIES, LABELLED_DIR, LABELLED_LIST, PHOTOS_DIR
+from xpaste_ray.embedded import DIFFUSION_CATEGORIES, LABELLED_DIR, PHOTOS_DIR
 from xpaste_ray.embedded.labelled import (
     SHIPPED_COUNT,
     SHIPPED_SEED,
@@ -146,7 +146,7 @@ def test_styles_name_shipped_objects_each_in_one_role():
 
 
 def test_shipped_set_is_complete_and_small():
-    labels, captions = _rows(LABELLED_LIST), _rows(LABELLED_DIR / "captions.csv")
+    labels, captions = _rows(LABELLED_DIR / "labels.csv"), _rows(LABELLED_DIR / "captions.csv")
     files = sorted((LABELLED_DIR / "images").glob("*"))
     assert [row["path"] for row in labels] == [f"images/{path.name}" for path in files]
     assert len(files) == SHIPPED_COUNT and len(captions) == 2 * SHIPPED_COUNT
@@ -157,7 +157,7 @@ def test_shipped_set_is_complete_and_small():
 @pytest.mark.parametrize("index", [0, 101, 239])
 def test_shipped_images_are_what_the_script_makes(index):
     """To what a processor's rounding may do before the JPEG."""
-    scene, row = labelled_scene(SHIPPED_SEED, index, SHIPPED_STYLE), _rows(LABELLED_LIST)[index]
+    scene, row = labelled_scene(SHIPPED_SEED, index, SHIPPED_STYLE), _rows(LABELLED_DIR / "labels.csv")[index]
     made = cv2.imdecode(np.frombuffer(encode_jpeg(scene.image), np.uint8), cv2.IMREAD_COLOR)
     shipped = cv2.imread(str(LABELLED_DIR / row["path"]))
     assert row["category"] == ";".join(scene.labels)

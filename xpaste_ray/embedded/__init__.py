@@ -12,7 +12,6 @@ PHOTOS_DIR = ROOT / "photos"
 DIFFUSION_DIR = ROOT / "diffusion"
 CLIP_DIR = ROOT / "clip"
 LABELLED_DIR = ROOT / "labelled_photos"
-LABELLED_LIST = LABELLED_DIR / "labels.csv"  # what `images.path` calls embedded:labelled
 
 SIDE_PX = 64
 
