@@ -85,6 +85,14 @@ def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
     return open_pool(run.pools / "pool")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def end_ray() -> Iterator[None]:
+    """A module leaves no Ray behind: the next one may need another."""
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Callable[[], str]]:
     """s3(): the address of a new bucket, "s3://bucket-1", of a server of our own."""

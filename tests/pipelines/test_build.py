@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import ray
 from typer.testing import CliRunner
 
 from tests.pipelines.progress import Told
@@ -27,12 +26,6 @@ SMALL = [
     "sources.diffusion.unit_size=2",
     *(f"resources.{stage}.actors=1" for stage in ("source", "segment", "score")),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def end_ray():
-    yield
-    ray.shutdown()
 
 
 def _settings(*overrides):

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import ray
 from PIL import Image
 
 from tests.models.blips import WORDS, picture, save_blip
@@ -31,12 +30,6 @@ frog/0.png,a photo of a single umbrella
 lion/1.png,a violin on a table
 lion/1.png,two lions
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def end_ray():
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

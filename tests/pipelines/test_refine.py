@@ -1,7 +1,5 @@
 import numpy as np
 import pyarrow.compute as pc
-import pytest
-import ray
 
 from tests.conftest import CATEGORIES, prompt
 from tests.pipelines.foreground_runs import WIDTH, make_run, planted, proposal
@@ -16,12 +14,6 @@ from xpaste_ray.pool import open_pool, seal_pool
 from xpaste_ray.records import Candidate
 
 RESOURCES = ResourceSettings(source="auto", segment="auto", score="auto", compose=WorkerResources(actors=1))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def end_ray():
-    yield
-    ray.shutdown()
 
 
 def choose(run, progress=None, **options):
