@@ -7,12 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from xpaste_ray.config import PoolSettings
-from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_record
+from xpaste_ray.pipelines.job import Progress, Summary, finish
 from xpaste_ray.pipelines.opening import notes_on
 from xpaste_ray.pipelines.pool import Order, PoolJob
 from xpaste_ray.pipelines.stage_code import StageCode
 from xpaste_ray.pipelines.steps import plan_steps, resolve_inputs
-from xpaste_ray.runs import RunDir, check_steps, open_run, read_json, remove_leftovers
+from xpaste_ray.runs import RunDir, check_steps, open_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,7 @@ def build_pool(
     began = time.perf_counter()
     with open_run(out, progress.say) as run:
         job = _open_job(settings, run, progress, options)
-        if job.is_done():
-            return Summary(counts=read_json(run.run_json)["counts"], already_done=True)
-        remove_leftovers(run)
-        record = start_record(run, settings.model_dump(mode="json"), job.steps, progress)
-        job.make()
-        job.summary.wall_seconds = time.perf_counter() - began
-        finish_record(run, record, job.summary)
-    return job.summary
+        return finish(run, job, settings.model_dump(mode="json"), progress, began)
 
 
 def _open_job(

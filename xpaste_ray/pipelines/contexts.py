@@ -26,7 +26,7 @@ from xpaste_ray.fingerprints import hash_stream
 from xpaste_ray.pipelines.context_inputs import ContextInputs, context_steps, resolve_contexts
 from xpaste_ray.pipelines.context_keep import KeptContexts, kept_folder, pointer
 from xpaste_ray.pipelines.context_work import CaptionWork, ContextWork
-from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_record
+from xpaste_ray.pipelines.job import Progress, Summary, finish
 from xpaste_ray.pipelines.scores import compact_scores, scores_recipe
 from xpaste_ray.pipelines.steps import Step
 from xpaste_ray.pipelines.unit_work import UnitWork
@@ -64,7 +64,8 @@ class ContextRun:
         self.contexts_json = self.root / "contexts.json"
 
     def remove_leftovers(self) -> None:
-        for run in (self.run, self.captions, self.images):
+        """Of its parts; those of the run itself are every job's."""
+        for run in (self.captions, self.images):
             remove_leftovers(run)
         if self.root.is_local:
             remove_asides(self.kept.path)
@@ -81,33 +82,26 @@ def make_contexts(
     """
     began = time.perf_counter()
     with open_run(out, progress.say) as held:
-        run = ContextRun(held.root)
-        inputs = resolve_contexts(settings)
-        for note in inputs.notes:
-            progress.say(note)
-        steps = context_steps(inputs)
-        check_steps(held, {name: steps[name].settings for name in _made_steps(run)})
-        job = _ContextJob(run, inputs, steps, progress, retry_failed=retry_failed)
-        if job.is_done():
-            return Summary(counts=read_json(held.run_json)["counts"], already_done=True)
-        run.remove_leftovers()
-        record = start_record(held, settings.model_dump(mode="json"), steps, progress)
-        job.make()
-        job.summary.wall_seconds = time.perf_counter() - began
-        finish_record(held, record, job.summary)
-    return job.summary
+        job = _open_job(settings, held.root, progress, retry_failed)
+        return finish(held, job, settings.model_dump(mode="json"), progress, began)
 
 
 def plan_contexts(settings: ContextSettings, out: str | Path, progress: Progress) -> None:
     """Tell what `make_contexts` would do, as far as captions are known, and write nothing."""
-    inputs = resolve_contexts(settings)
-    run, steps = ContextRun(out), context_steps(inputs)
-    for note in inputs.notes:
-        progress.say(note)
-    check_steps(run.run, {name: steps[name].settings for name in _made_steps(run)})
-    job = _ContextJob(run, inputs, steps, progress)
+    job = _open_job(settings, out, progress)
     captions = job.caption_work()
     (captions if captions and not captions.is_done() else job.context_work()).show_plan()
+
+
+def _open_job(
+    settings: ContextSettings, out: str | Path | Location, progress: Progress, retry_failed: bool = False
+) -> "_ContextJob":
+    run, inputs = ContextRun(out), resolve_contexts(settings)
+    for note in inputs.notes:
+        progress.say(note)
+    steps = context_steps(inputs)
+    check_steps(run.run, {name: steps[name].settings for name in _made_steps(run)})
+    return _ContextJob(run, inputs, steps, progress, retry_failed=retry_failed)
 
 
 def _made_steps(run: ContextRun) -> tuple[str, ...]:
@@ -145,6 +139,7 @@ class _ContextJob:
 
     def make(self) -> None:
         """Captions, texts, images, scores, selection: what is missing of each."""
+        self.run.remove_leftovers()
         captions = self.caption_work()
         changed = captions.make() if captions else set[str]()
         with _explained():

@@ -18,7 +18,7 @@ from xpaste_ray.errors import ConfigError, RowError, RunError
 from xpaste_ray.foregrounds.annotations import KEPT_COLUMNS, annotations_recipe, write_annotations
 from xpaste_ray.foregrounds.record import write_refinement
 from xpaste_ray.models.classifier_files import classifier_name, feature_dim
-from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_ray, start_record
+from xpaste_ray.pipelines.job import Progress, Summary, finish, start_ray
 from xpaste_ray.pipelines.pools import explained, is_current, pool_folder, seal_selected
 from xpaste_ray.pipelines.refine import choose_foregrounds
 from xpaste_ray.pipelines.resources import (
@@ -37,7 +37,7 @@ from xpaste_ray.pipelines.train import train_classifier
 from xpaste_ray.pipelines.unit_work import Pass, UnitWork
 from xpaste_ray.pool import open_pool
 from xpaste_ray.records import Unit, instance_ids
-from xpaste_ray.runs import RunDir, check_steps, made_by, open_run, read_json, remove_leftovers
+from xpaste_ray.runs import RunDir, check_steps, made_by, open_run, read_json
 from xpaste_ray.selection import Selection
 from xpaste_ray.sources.labelled import LabelledImages, labelled_units, open_labelled
 
@@ -68,32 +68,25 @@ def make_foregrounds(
     """
     began = time.perf_counter()
     with open_run(out, progress.say) as run:
-        _check_place(run, settings)
-        inputs = resolve_foregrounds(settings)
-        for note in inputs.images.notes:
-            progress.say(note)
-        steps = foreground_steps(inputs)
-        check_steps(run, {name: steps[name].settings for name in _made_steps(run)})
-        job = ForegroundJob(run, inputs, steps, progress, Summary(), retry_failed)
-        if job.is_done():
-            return Summary(counts=read_json(run.run_json)["counts"], already_done=True)
-        remove_leftovers(run)
-        record = start_record(run, settings.model_dump(mode="json"), steps, progress)
-        job.make()
-        job.summary.wall_seconds = time.perf_counter() - began
-        finish_record(run, record, job.summary)
-    return job.summary
+        job = _open_job(settings, run, progress, retry_failed)
+        return finish(run, job, settings.model_dump(mode="json"), progress, began)
 
 
 def plan_foregrounds(settings: ForegroundSettings, out: str | Path, progress: Progress) -> None:
     """Tell what `make_foregrounds` would do, and write nothing. ConfigError as there."""
-    run = RunDir(out)
+    _open_job(settings, RunDir(out), progress).unit_work().show_plan()
+
+
+def _open_job(
+    settings: ForegroundSettings, run: RunDir, progress: Progress, retry_failed: bool = False
+) -> "ForegroundJob":
     _check_place(run, settings)
     inputs = resolve_foregrounds(settings)
     for note in inputs.images.notes:
         progress.say(note)
-    job = ForegroundJob(run, inputs, foreground_steps(inputs), progress, Summary())
-    job.unit_work().show_plan()
+    steps = foreground_steps(inputs)
+    check_steps(run, {name: steps[name].settings for name in _made_steps(run)})
+    return ForegroundJob(run, inputs, steps, progress, Summary(), retry_failed)
 
 
 def _check_place(run: RunDir, settings: ForegroundSettings) -> None:

@@ -1,5 +1,6 @@
 """What every job shares: how it tells of its progress, what it sums up, and its `run.json`."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from xpaste_ray.pace import NOTHING_KNOWN, StageState
 from xpaste_ray.pipelines.figures import Figures, StageFigures
 from xpaste_ray.pipelines.resources import check_cores, cpus_booked
 from xpaste_ray.pipelines.steps import Step
-from xpaste_ray.runs import RunDir, read_json, write_json
+from xpaste_ray.runs import RunDir, read_json, remove_leftovers, write_json
 
 _VERSIONED = (
     "ray", "torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "opencv-python",
@@ -42,6 +43,33 @@ class Summary:
     def note(self, stage: str, images: int, seconds: float) -> None:
         """What the driver did by itself."""
         self.figures.stages[stage] = StageFigures(images, seconds, seconds)
+
+
+class Job(Protocol):
+    """The work on one run, from what its folder already has."""
+
+    @property
+    def steps(self) -> Mapping[str, Step]: ...
+
+    @property
+    def summary(self) -> Summary: ...
+
+    def is_done(self) -> bool: ...
+
+    def make(self) -> None:
+        """Make what is missing. Counts and times go to the summary."""
+
+
+def finish(run: RunDir, job: Job, settings: Mapping[str, Any], progress: Progress, began: float) -> Summary:
+    """Do a job unless it is done, and keep its record. began: by `time.perf_counter`. RunError."""
+    if job.is_done():
+        return Summary(counts=read_json(run.run_json)["counts"], already_done=True)
+    remove_leftovers(run)
+    record = start_record(run, settings, job.steps, progress)
+    job.make()
+    job.summary.wall_seconds = time.perf_counter() - began
+    finish_record(run, record, job.summary)
+    return job.summary
 
 
 def start_record(
