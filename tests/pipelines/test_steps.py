@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xpaste_ray.compose.recipe import compose_recipe
 from xpaste_ray.config import load_settings
 from xpaste_ray.embedded import CLIP_DIR
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pipelines.steps import (
-    compose_recipe,
     open_backgrounds,
     plan_steps,
     resolve_inputs,

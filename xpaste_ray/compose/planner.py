@@ -1,6 +1,7 @@
 """Planning: every random choice of a composed image, made before a pixel is touched."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import chain
 
@@ -41,7 +42,7 @@ class Planner:
         """ConfigError if the pool is empty, or a rule needs other annotated backgrounds than the sample's
         own and there may be none."""
         self._pool, self._backgrounds, self._settings, self._seed = pool, backgrounds, settings, seed
-        self._sampler = InstanceSampler(pool, settings.category, settings.draw)
+        self._sampler = InstanceSampler(pool, settings.category, settings.draw, settings.categories)
         self.sizes = load_size_table(settings.size.table, pool.categories)
         annotated = len(backgrounds.annotated_rows)
         if annotated < 2 and (settings.copy_rule != "pool" or settings.layout == "reference"):
@@ -56,6 +57,12 @@ class Planner:
                 "have no annotations: give a COCO or LVIS file, or choose another rule"
             )
         self._circles: dict[int, Circle | None] = {}
+
+    def with_seed(self, seed: int) -> "Planner":
+        """Another planner, which shares all that does not depend on the seed."""
+        other = copy(self)
+        other._seed = seed
+        return other
 
     def plan(self, sample: int) -> PastePlan:
         rng = rng_for(self._seed, "plan", sample)

@@ -14,18 +14,19 @@ class InstanceSampler:
     """Draws rows of a pool by the category rule, with replacement.
 
     Categories without instances are never drawn. Sources: uniform is X-Paste's `random`, balanced its
-    `cas_random`, present its `cats_random`.
+    `cas_random`, present its `cats_random`. only: names of the categories that are drawn; of all, if empty.
     """
 
-    def __init__(self, pool: Pool, rule: CategoryRuleSettings, draw: str) -> None:
+    def __init__(self, pool: Pool, rule: CategoryRuleSettings, draw: str, only: Sequence[str] = ()) -> None:
+        """ConfigError if nothing can be drawn."""
         self._rule = rule.rule
-        self._groups = pool.rows_by_source_image if draw == "source-image" else None
+        self._rows = _rows_of(pool, only)
+        self._groups = _groups(pool, self._rows) if draw == "source-image" else None
         self._group_of_row = np.zeros(len(pool), np.int64)
         for number, rows in enumerate(self._groups or ()):
             self._group_of_row[rows] = number
-        self._rows = pool.rows_by_category
         self._category_ids = np.array(list(self._rows))
-        self._cumulative = np.cumsum(_weights(pool, rule))
+        self._cumulative = np.cumsum(_weights(pool, self._rows, rule))
         if not len(self._cumulative) or self._cumulative[-1] <= 0:
             raise ConfigError(
                 f"{pool.folder}: no category can be drawn: the pool is empty or all weights are 0. "
@@ -61,9 +62,32 @@ class InstanceSampler:
         return int(rows[int(share * len(rows))])
 
 
-def _weights(pool: Pool, rule: CategoryRuleSettings) -> list[float]:
-    """A weight for every category with instances, in their order."""
-    rows = pool.rows_by_category
+def _rows_of(pool: Pool, only: Sequence[str]) -> dict[int, np.ndarray]:
+    """Instance numbers of the categories that can be drawn, by id. ConfigError for a name without any."""
+    if not only:
+        return pool.rows_by_category
+    ids = {category.name: category.id for category in pool.categories}
+    for name in only:
+        if ids.get(name) not in pool.rows_by_category:
+            with_instances = [known for known in ids if ids[known] in pool.rows_by_category]
+            raise ConfigError(
+                f"categories: the pool has no instance of {name!r}{did_you_mean(name, with_instances)}"
+            )
+    wanted = {ids[name] for name in only}
+    return {number: rows for number, rows in pool.rows_by_category.items() if number in wanted}
+
+
+def _groups(pool: Pool, rows: dict[int, np.ndarray]) -> list[np.ndarray]:
+    """Instance numbers of every source image, of those categories; images without any are left out."""
+    if len(rows) == len(pool.rows_by_category):
+        return list(pool.rows_by_source_image)
+    usable = np.isin(pool.category_ids, list(rows))
+    groups = (group[usable[group]] for group in pool.rows_by_source_image)
+    return [group for group in groups if len(group)]
+
+
+def _weights(pool: Pool, rows: dict[int, np.ndarray], rule: CategoryRuleSettings) -> list[float]:
+    """A weight for each of the categories, in their order."""
     if rule.rule == "uniform":
         return [float(len(instances)) for instances in rows.values()]
     if rule.rule in ("balanced", "present"):

@@ -191,6 +191,7 @@ class ComposeSettings(Section):
     contexts: other images to paste on, without annotations (EM-Paste, section 3.2): a run of `xpaste
     contexts`, a folder, or a colour. mix: how many originals (`backgrounds`) are taken for how many contexts;
     mix_by `image`: how often each original for how often each context, so that their numbers count, too.
+    categories: only these of the pool's are pasted, by name; all, if none is named.
     copy_rule: `pool` instances, objects of another annotated background (`self`), `both`, or `p:x` (self
     with probability x, else pool). layout: `free`, or `reference`: the layout of another annotated
     background. draw: `instance`, or `source-image` (all instances that were cut from one image).
@@ -210,6 +211,7 @@ class ComposeSettings(Section):
     canvas: CanvasSettings
     instances: CountRange
     category: CategoryRuleSettings
+    categories: tuple[str, ...] = ()
     draw: Literal["instance", "source-image"] = "instance"  # X-Paste, stage F; source-image is EM-Paste's
     copy_rule: CopyRule = "pool"  # X-Paste, syn_copy
     layout: Literal["free", "reference"] = "free"  # X-Paste's shipped configurations

@@ -17,8 +17,8 @@ from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats import coco, lvis, parquet, voc, webdataset, yolo
 from xpaste_ray.formats.contract import DatasetSpec, Format, has_spec, write_spec
 from xpaste_ray.formats.images import image_name
-from xpaste_ray.formats.polygons import coco_polygons
-from xpaste_ray.formats.shards import Polygons, Shard, is_committed, read_fragment, write_fragment
+from xpaste_ray.formats.polygons import polygons_of
+from xpaste_ray.formats.shards import Shard, is_committed, read_fragment, write_fragment
 from xpaste_ray.runs import write_whole
 from xpaste_ray.samples import Sample
 from xpaste_ray.storage import aside_of
@@ -72,7 +72,7 @@ def write_shard(
     _write_images(image_folders(dataset, spec), samples, images, spec)
     for name in spec.formats:
         FORMATS[name].write_shard(format_folder(dataset, name, spec), shard, samples, images, spec)
-    polygons = [_polygons(sample) for sample in samples] if spec.wants_polygons else None
+    polygons = [polygons_of(sample) for sample in samples] if spec.wants_polygons else None
     write_fragment(dataset, shard, spec.recipe, counts, samples, polygons)
 
 
@@ -99,13 +99,6 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, aside)
     aside.replace(target)
     aside.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing
-
-
-def _polygons(sample: Sample) -> Polygons:
-    return [
-        None if annotation.iscrowd else coco_polygons(annotation.segmentation, annotation.bbox)
-        for annotation in sample.annotations
-    ]
 
 
 def missing_shards(dataset: Path, spec: DatasetSpec) -> list[Shard]:

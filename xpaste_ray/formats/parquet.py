@@ -114,7 +114,8 @@ def _object(annotation: Annotation) -> dict[str, Any]:
     }
 
 
-def _table(samples: Sequence[Sample], images: Sequence[bytes], spec: DatasetSpec) -> pa.Table:
+def table_of(samples: Sequence[Sample], images: Sequence[bytes], spec: DatasetSpec) -> pa.Table:
+    """A row of `SCHEMA` for each sample and its encoded image."""
     rows = [_row(sample, image, spec) for sample, image in zip(samples, images, strict=True)]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
@@ -122,7 +123,7 @@ def _table(samples: Sequence[Sample], images: Sequence[bytes], spec: DatasetSpec
 def write_shard(
     folder: Path, shard: Shard, samples: Sequence[Sample], images: Sequence[bytes], spec: DatasetSpec
 ) -> None:
-    write_parquet(folder / DATA / part_name(shard), _table(samples, images, spec))
+    write_parquet(folder / DATA / part_name(shard), table_of(samples, images, spec))
 
 
 @contextmanager
@@ -170,7 +171,7 @@ def _check_part(path: Path, fragment: Fragment, spec: DatasetSpec) -> Iterator[F
         image = (row["image"] or {}).get("bytes") or b""
         name = image_name(sample.index, spec.encoding)
         yield from check_sample_image(image, f"{path.name}:{name}", sample)
-        if row != _table([sample], [image], spec).to_pylist()[0]:
+        if row != table_of([sample], [image], spec).to_pylist()[0]:
             text = f"{path.name}: the row of sample {sample.index} was changed after it was written"
             yield Finding(rule="entry_differs", text=text, image_id=sample.index + 1)
 

@@ -11,7 +11,17 @@ import cv2
 import numpy as np
 
 from xpaste_ray.formats.rle import decode_in_box
+from xpaste_ray.formats.shards import Polygons
 from xpaste_ray.masks import BoxXYWH
+from xpaste_ray.samples import Sample
+
+
+def polygons_of(sample: Sample) -> Polygons:
+    """For each annotation; None for a crowd."""
+    return [
+        None if annotation.iscrowd else coco_polygons(annotation.segmentation, annotation.bbox)
+        for annotation in sample.annotations
+    ]
 
 
 def coco_polygons(segmentation: dict[str, Any], box_xywh: BoxXYWH) -> list[list[int]]:

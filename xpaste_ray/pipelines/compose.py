@@ -12,6 +12,7 @@ import pyarrow as pa
 from xpaste_ray import __version__
 from xpaste_ray.backgrounds import AnyBackgrounds
 from xpaste_ray.compose.compositor import Compositor
+from xpaste_ray.compose.recipe import compose_recipe
 from xpaste_ray.compose.shards import compose_shard, dataset_spec
 from xpaste_ray.config import ComposeSettings, ResourceSettings
 from xpaste_ray.errors import ConfigError, RowError
@@ -23,7 +24,7 @@ from xpaste_ray.pipelines.figures import StageFigures
 from xpaste_ray.pipelines.job import Progress, Summary, start_ray
 from xpaste_ray.pipelines.plans import PlanFolder, finish_plans, missing_plans, write_plans
 from xpaste_ray.pipelines.resources import compose_resources
-from xpaste_ray.pipelines.steps import Step, compose_recipe
+from xpaste_ray.pipelines.steps import Step
 from xpaste_ray.pool import Pool
 from xpaste_ray.storage import locate
 from xpaste_ray.worker import prepare_worker

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xpaste_ray.backgrounds import AnyBackgrounds
+from xpaste_ray.compose.recipe import compose_recipe
 from xpaste_ray.config import Settings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats.dataset import is_finished
 from xpaste_ray.pipelines.compose import ComposeJob, make_dataset
 from xpaste_ray.pipelines.job import Progress, Summary, finish_record, start_record
 from xpaste_ray.pipelines.pool import PoolJob
-from xpaste_ray.pipelines.steps import compose_recipe, open_backgrounds, plan_steps, resolve_inputs
+from xpaste_ray.pipelines.steps import open_backgrounds, plan_steps, resolve_inputs
 from xpaste_ray.pool import open_pool
 from xpaste_ray.preview import draw_preview
 from xpaste_ray.runs import RunDir, check_steps, open_run, read_json, remove_leftovers

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpaste_ray.backgrounds import AnyBackgrounds, resolve_source, with_contexts
 from xpaste_ray.categories import Category
-from xpaste_ray.compose.size_table import size_table_id
-from xpaste_ray.config import ComposeSettings, DatasetSettings, PoolSettings, ScoreSettings, SegmentSettings
+from xpaste_ray.config import DatasetSettings, PoolSettings, ScoreSettings, SegmentSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.models.clip_config import embedding_dim
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from xpaste_ray.pipelines.job import Progress
 
 # Raised when the code of a step changes what it writes for the same settings.
-_ALGORITHMS = {"segment": 3, "score": 3, "select": 6, "compose": 3}
+_ALGORITHMS = {"segment": 3, "score": 3, "select": 6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,14 +232,3 @@ def _select_recipe(settings: PoolSettings) -> dict[str, Any]:
 
 def _step(recipe: dict[str, Any], parent: str) -> Step:
     return Step(recipe, fingerprint({"parent": parent, **recipe}))
-
-
-def compose_recipe(settings: ComposeSettings, backgrounds: AnyBackgrounds, seed: int) -> dict[str, Any]:
-    """Everything but the pool that can change a byte of a composed dataset. Files are known by what is in
-    them, not by where they lie."""
-    named_otherwise = {"exclude_categories", "background_images", "background_column", "contexts"}
-    unused = set() if backgrounds.context_count else {"mix", "mix_by"}
-    dumped = settings.model_dump(mode="json", exclude=named_otherwise | unused)  # the fingerprint names those
-    dumped["backgrounds"] = backgrounds.fingerprint
-    dumped["size"]["table"] = size_table_id(settings.size.table)
-    return {"algorithm": _ALGORITHMS["compose"], "compose": dumped, "seed": seed}

@@ -1,0 +1,61 @@
+"""Work on a replica's cores: so many pieces at a time, so many requests waiting, and no more."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from xpaste_ray.serve.problems import too_many
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_WEIGHT = 0.2  # of the newest piece in the mean
+
+
+class Cores:
+    """Threads that compose; OpenCV lets go of the interpreter, so each has a core.
+
+    A piece that has begun is finished, whoever waits for it or not: its core is free only then.
+    """
+
+    def __init__(self, threads: int, waiting: int) -> None:
+        self._threads, self._most = threads, waiting
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compose")
+        self._free = asyncio.Semaphore(threads)
+        self._mean_s = 0.0
+        self.waiting = 0
+        """Requests without a core."""
+
+    def admit(self) -> None:
+        """Tell a new request to come again, by Problem 429, if enough of them wait."""
+        if self._free.locked() and self.waiting >= self._most:
+            raise too_many((self.waiting + 1) * self._mean_s / self._threads)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `work` in a thread, once a core is free."""
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        began = time.perf_counter()
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        except BaseException:
+            self._free.release()
+            raise
+
+        def finished(done: "asyncio.Future[T]") -> None:
+            self._free.release()
+            took = time.perf_counter() - began
+            self._mean_s = took if not self._mean_s else (1 - _WEIGHT) * self._mean_s + _WEIGHT * took
+            if not done.cancelled():
+                done.exception()  # whoever waited may be gone: it is heard
+
+        future.add_done_callback(finished)
+        return await asyncio.shield(future)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
