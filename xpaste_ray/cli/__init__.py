@@ -17,6 +17,7 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     prompts,
     search,
     selection,
+    serve,
     settings,
 )
 from xpaste_ray.cli.app import app

@@ -1,0 +1,105 @@
+"""What stands in front of Ray Serve's own servers, in its proxies and its replicas.
+
+RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=xpaste_ray.serve.front:middlewares
+
+They read a body as fast as it comes, into memory without bounds, while the request waits for a replica. And
+they obey headers by which a client changes the operator's timeouts. `xpaste serve` sets the variable; on a
+cluster it is set where Ray is started. Without it a replica still refuses, once a request is its turn.
+"""
+
+import asyncio
+import os
+import time
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from xpaste_ray.config.serve import ServeLimits
+from xpaste_ray.serve.problems import Problem, problem_response
+
+VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+IMPORT_PATH = "xpaste_ray.serve.front:middlewares"
+BODY_BYTES_VARIABLE = "XPASTE_SERVE_BODY_BYTES"
+
+_OPERATORS_OWN = {b"x-request-timeout-seconds", b"x-request-disconnect-disabled"}
+
+
+def middlewares() -> list[Middleware]:
+    """For Ray. XPASTE_SERVE_BODY_BYTES: the ceiling of a body; that of `ServeLimits` if it is not set."""
+    limits = ServeLimits()
+    most = int(os.environ.get(BODY_BYTES_VARIABLE, limits.body_bytes))
+    return [Middleware(Front, body_bytes=most, body_seconds=limits.body_seconds)]
+
+
+class Front:
+    """ASGI middleware. A body beyond the ceiling is answered with 413, one that takes too long with 408,
+    whether a replica has the request already or not."""
+
+    def __init__(self, app: ASGIApp, body_bytes: int, body_seconds: float) -> None:
+        self._app, self._bytes, self._seconds = app, body_bytes, body_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0].lower() not in _OPERATORS_OWN]
+        body = _Body(receive, self._bytes, self._seconds)
+        if any(name == b"content-length" and _above(value, self._bytes) for name, value in scope["headers"]):
+            body.problem = _too_large(self._bytes)
+        if body.problem is None:
+            await self._app(scope, body, body.unless_refused(send))
+        if body.problem is not None and not body.answered:
+            await problem_response(body.problem, _request_id(scope))(scope, receive, send)
+
+
+class _Body:
+    """`receive` that counts. Once a body is refused, whoever reads it hears that the client is gone."""
+
+    def __init__(self, receive: Receive, most: int, seconds: float) -> None:
+        self._receive, self._most = receive, most
+        self._left, self._ends = most, time.monotonic() + seconds
+        self._seconds = seconds
+        self._whole = False
+        self.problem: Problem | None = None
+        self.answered = False
+
+    async def __call__(self) -> Message:
+        if self.problem is not None:
+            return {"type": "http.disconnect"}
+        if self._whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(max(self._ends - time.monotonic(), 0)):
+                message = await self._receive()
+        except TimeoutError:
+            self.problem = Problem(
+                408, f"the body did not arrive within {self._seconds:g} s", headers={"Connection": "close"}
+            )
+            return {"type": "http.disconnect"}
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            self.problem = _too_large(self._most)
+            return {"type": "http.disconnect"}
+        self._whole = message["type"] == "http.request" and not message.get("more_body", False)
+        return message
+
+    def unless_refused(self, send: Send) -> Send:
+        async def send_or_not(message: Message) -> None:
+            if self.problem is None or self.answered:
+                self.answered = True
+                await send(message)
+
+        return send_or_not
+
+
+def _above(value: bytes, most: int) -> bool:
+    return not value.isdigit() or int(value[:20]) > most
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(413, f"a body has {most} bytes at most", headers={"Connection": "close"})
+
+
+def _request_id(scope: Scope) -> str:
+    told = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return told.decode("latin-1")[:128]

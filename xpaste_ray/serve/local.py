@@ -1,0 +1,131 @@
+"""The service on this machine: a Ray of its own, or the cluster that RAY_ADDRESS names."""
+
+import ipaddress
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xpaste_ray.config.serve import ServeSettings
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.serve import front
+from xpaste_ray.serve.tokens import VARIABLE as TOKEN_VARIABLE
+
+APPLICATION = "xpaste"
+_CLIENT_SECONDS = "60"  # HAProxy's own is an hour, in which a half-open connection stays
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def url(self) -> str:
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+
+def check_exposure(address: Address, settings: ServeSettings) -> ServeSettings:
+    """The settings, open to all only where nobody else can come. ConfigError."""
+    if settings.token_file or os.environ.get(TOKEN_VARIABLE) or settings.insecure:
+        return settings
+    if not address.is_loopback:
+        raise ConfigError(
+            f"--host {address.host} lets others in: give --token-file, or --insecure if anyone may compose"
+        )
+    return settings.model_copy(update={"insecure": True})
+
+
+def serve_here(
+    settings: ServeSettings, address: Address, replicas: int, haproxy: bool, ready: Callable[[], None]
+) -> None:
+    """Serve until a signal to end. ready: is called once requests are answered. ConfigError."""
+    _check_port(address)
+    with tempfile.TemporaryDirectory(prefix="xpaste-serve-") as folder:
+        _set_environment(Path(folder), haproxy)
+        _serve(settings, address, replicas, ready)
+
+
+def _check_port(address: Address) -> None:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind((address.host, address.port))
+        except OSError as error:
+            raise ConfigError(
+                f"--host {address.host} --port {address.port} cannot be served on ({error.strerror}): "
+                "give another --port"
+            ) from None
+
+
+def _set_environment(folder: Path, haproxy: bool) -> None:
+    """What Ray reads when it is imported, here and in the processes that it starts."""
+    if "ray" in sys.modules:
+        raise RuntimeError("ray is imported already: it would not hear what is set now")
+    told = {front.VARIABLE: front.IMPORT_PATH, "RAY_SERVE_LOG_TO_STDERR": "0"}
+    if haproxy:
+        told |= {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+            "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": _CLIENT_SECONDS,
+            "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+        }
+    for name, value in told.items():
+        os.environ.setdefault(name, value)
+
+
+def _serve(settings: ServeSettings, address: Address, replicas: int, ready: Callable[[], None]) -> None:
+    import logging
+
+    import ray
+    from ray import serve
+
+    from xpaste_ray.serve.deployment import Compositor
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # of this process: it tells itself what it does
+    end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end.set())
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    else:
+        ray.init(
+            address="local", num_cpus=replicas * settings.threads + 1, include_dashboard=False,
+            log_to_driver=False, logging_level=logging.ERROR, object_store_memory=200 * 2**20,
+            _node_ip_address="127.0.0.1",
+        )  # fmt: skip
+    try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={
+                "host": address.host, "port": address.port, "request_timeout_s": settings.limits.seconds + 10,
+            },
+        )  # fmt: skip
+        app = Compositor.options(
+            num_replicas=replicas,
+            ray_actor_options={"num_cpus": settings.threads},
+            user_config=settings.model_dump(mode="json"),
+        ).bind()
+        serve.run(app, name=APPLICATION, route_prefix="/")
+        ready()
+        end.wait()
+    finally:
+        serve.shutdown()
+        ray.shutdown()
