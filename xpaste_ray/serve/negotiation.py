@@ -18,7 +18,7 @@ def _read(part: str) -> tuple[str, float]:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":
             try:
-                weight = min(max(float(value), 0.0), 1.0)
+                weight = max(0.0, min(float(value), 1.0))  # in this order nan is 0
             except ValueError:
                 weight = 0.0
     return media, weight
