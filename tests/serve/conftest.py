@@ -24,7 +24,7 @@ def place(tmp_path_factory) -> Path:
 def told(place) -> ServeSettings:
     """Canvases of 64 px, and everything at its default but that nobody needs a token."""
     return ServeSettings(
-        pool=str(place / "run"),
+        pool=str(place / "run/pools/pool"),
         backgrounds=str(next((place / "photos").glob("*.json"))),
         presets=("demo", "xpaste"),
         options={"canvas.size_hw": [64, 64]},

@@ -44,7 +44,7 @@ def turned_point_yx(point_yx: tuple[float, float], size_hw: SizeHW, angle_deg: f
 def mask_reach_px(size_hw: SizeHW, mask_rate: float) -> int:
     """How far a dilated mask reaches out of its rectangle at most, up, down and sideways; 0 if it is not
     dilated. size_hw: the rectangle's, after turning."""
-    return _kernel_side(size_hw, mask_rate) // 2 if mask_rate > 1 else 0
+    return mask_kernel_px(size_hw, mask_rate) // 2 if mask_rate > 1 else 0
 
 
 def make_patch(rgba: np.ndarray, placement: Placement, mask_rate: float) -> Patch:
@@ -135,7 +135,7 @@ def _with_mask_changed(patch: Patch, rate: float) -> Patch:
     """Dilate or erode alpha and mask by a square of |rate - 1| of the shorter side. Source: X-Paste's
     dilation study."""
     height, width = patch.mask.shape
-    side = _kernel_side((height, width), rate)
+    side = mask_kernel_px((height, width), rate)
     if side < 2:
         return patch
     kernel = np.ones((side, side), np.uint8)
@@ -149,5 +149,6 @@ def _with_mask_changed(patch: Patch, rate: float) -> Patch:
     return replace(patch, alpha=alpha, mask=mask)
 
 
-def _kernel_side(size_hw: SizeHW, rate: float) -> int:
+def mask_kernel_px(size_hw: SizeHW, rate: float) -> int:
+    """Side of the square by which a mask is dilated or eroded; 0 or 1 if it stays as it is."""
     return int(abs(rate - 1) * min(size_hw) + 1e-9)

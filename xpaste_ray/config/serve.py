@@ -31,15 +31,17 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 class ServeLimits(Section):
     """What one request may cost, and how many may wait.
 
-    count: images. megapixels: of all of them together. body_bytes: of what a client sends, within
-    body_seconds. seconds: from the whole request to the whole answer. waiting: requests that may wait for a
-    core of a replica; another one is told to come again.
+    count: images. megapixels: of all of them together. image_seconds: of a core, for one image, as
+    `serve.cost` tells it beforehand; all together may take `seconds`. body_bytes: of what a client sends,
+    within body_seconds. seconds: from the whole request to the whole answer. waiting: requests that may wait
+    for a core of a replica; another one is told to come again.
     """
 
     count: Annotated[int, Field(ge=1, le=4096)] = 64
     side_px: SidePx = 2048
     megapixels: Annotated[float, Field(gt=0, le=10_000)] = 64.0
     instances: Annotated[int, Field(ge=0, le=1000)] = 100
+    image_seconds: Seconds = 5.0
     body_bytes: Annotated[int, Field(ge=1024, le=64 * 2**20)] = 1_048_576
     body_seconds: Seconds = 10.0
     seconds: Seconds = 60.0

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from xpaste_ray import __version__
 from xpaste_ray.compose.compositor import Composed
-from xpaste_ray.compose.plan import plan_to_row
+from xpaste_ray.compose.plan import PastePlan, plan_to_row
 from xpaste_ray.formats.images import ImageEncoding, encode_image
 from xpaste_ray.masks import encode_png
 from xpaste_ray.serve import schemas
@@ -173,8 +173,9 @@ def _add_composing(app: FastAPI, service: Service) -> None:
         order = _order(service, told)
         service.cores.admit()
         _tell(request, order.served, count=told.count)
-        found = await _within(service, service.cores.run(lambda: [plan_to_row(p) for p in order.plans()]))
-        text = json.dumps({"pool_version": order.served.versions.pool, "plans": found})
+        found = await _within(service, _planned(service, order))
+        rows = [plan_to_row(plan) for plan in found]
+        text = json.dumps({"pool_version": order.served.versions.pool, "plans": rows})
         headers = _version_headers(order.served)
         return Response(text, 200, headers, "application/json")  # as it is: it may be long
 
@@ -230,12 +231,28 @@ async def _composed(
     body = order.body(form)
     parts = order.parts(body)
     ends_at = asyncio.get_running_loop().time() + service.limits.seconds
-    first, is_last = await _within(service, service.cores.run(next, parts))
+    first, is_last = await _within(service, _first(service, parts))
     name = f"xpaste-{order.seed}-{order.first}-{order.count}{body.suffix}"
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
     if is_last:
         return Response(first, 200, headers, body.media_type)
     return StreamingResponse(_all(service, first, parts, ends_at), 200, headers, body.media_type)
+
+
+async def _planned(service: Service, order: Order) -> list[PastePlan]:
+    found: list[PastePlan] = []
+    pieces = order.plans()
+    while len(found) < order.count:
+        found = await service.cores.run(next, pieces)
+    return found
+
+
+async def _first(service: Service, parts: Iterator[tuple[bytes, bool]]) -> tuple[bytes, bool]:
+    """The first part that holds anything."""
+    part = b""
+    while not part:
+        part, is_last = await service.cores.run(next, parts)
+    return part, is_last
 
 
 async def _all(
@@ -265,7 +282,7 @@ async def _within(service: Service, work: Awaitable[T]) -> T:
 
 
 def _only(order: Order) -> Composed:
-    (plan,) = order.plans()
+    (plan,) = next(order.plans())
     return order.compositor.render(plan)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from xpaste_ray.errors import XPasteError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.serve.bodies import Body, body_for
 from xpaste_ray.serve.cores import Cores
+from xpaste_ray.serve.cost import compose_seconds, pieces, planned_at_a_time, planning_seconds
 from xpaste_ray.serve.problems import refused
 from xpaste_ray.serve.served import Rules, Served
 from xpaste_ray.serve.tokens import Tokens
@@ -78,6 +79,7 @@ class Order:
             raise refused("count", f"must not be above {limits.count}")
         if canvas.fit != "keep":
             check_pixels(self.count * canvas.size_hw[0] * canvas.size_hw[1], limits)
+        _check_seconds([self._planning_seconds] * self.count, limits, "options.instances")
 
     def name(self, media_type: str) -> str:
         """The same for the same bytes."""
@@ -90,19 +92,42 @@ class Order:
             }
         )  # fmt: skip
 
-    def plans(self) -> list[PastePlan]:
-        """Problem 422 if the canvases are too large together."""
-        compositor = self.compositor
-        plans = [compositor.plan(number) for number in range(self.first, self.first + self.count)]
-        check_pixels(sum(p.canvas_hw[0] * p.canvas_hw[1] for p in plans), self.served.settings.limits)
-        return plans
+    def plans(self) -> Iterator[list[PastePlan]]:
+        """All plans so far, each time that about a second was spent on more, and at the end. Problem 422 if
+        the canvases are too large together, or composing would take too long."""
+        compositor, limits = self.compositor, self.served.settings.limits
+        at_a_time = planned_at_a_time(self._planning_seconds)
+        plans: list[PastePlan] = []
+        seconds: list[float] = []
+        while len(plans) < self.count:
+            begin = self.first + len(plans)
+            end = min(begin + at_a_time, self.first + self.count)
+            plans += [compositor.plan(number) for number in range(begin, end)]
+            check_pixels(sum(p.canvas_hw[0] * p.canvas_hw[1] for p in plans), limits)
+            seconds += [compose_seconds(plan) for plan in plans[len(seconds) :]]
+            _check_seconds(seconds, limits, "options")
+            yield plans
 
     def parts(self, body: Body) -> Iterator[tuple[bytes, bool]]:
-        """The body, in parts that take about a second to compose at most, and whether it is the last."""
-        several = list(groups(self.plans()))
-        for group in several[:-1]:
-            yield body.add(list(self.compositor.render_all(group))), False
+        """The body, in parts that take about a second or one image to compose, and whether it is the last.
+        Parts are empty as long as it is planned."""
+        plans: list[PastePlan] = []
+        for plans in self.plans():
+            if len(plans) < self.count:
+                yield b"", False
+        several = [piece for group in groups(plans) for piece in pieces(group)]
+        for piece in several[:-1]:
+            yield body.add(list(self.compositor.render_all(piece))), False
         yield body.add(list(self.compositor.render_all(several[-1]))) + body.end(), True
+
+    @property
+    def _planning_seconds(self) -> float:
+        """Of one image, at most."""
+        limits, settings = self.served.settings.limits, self.rules.settings
+        largest = (
+            (limits.side_px, limits.side_px) if settings.canvas.fit == "keep" else settings.canvas.size_hw
+        )
+        return planning_seconds(settings, largest, settings.instances[1])
 
     def body(self, media_type: str) -> Body:
         return body_for(media_type, self.served, self.rules.settings.output, self.name(media_type))
@@ -117,6 +142,20 @@ def check_pixels(pixels: int, limits: ServeLimits) -> None:
         raise refused(
             "count", f"all images together must not have more than {limits.megapixels:g} megapixels"
         )
+
+
+def _check_seconds(each: Sequence[float], limits: ServeLimits, field: str) -> None:
+    """each: what an image takes."""
+    for what, takes, most in (
+        ("an image", max(each), limits.image_seconds),
+        ("all images together", sum(each), limits.seconds),
+    ):
+        if takes > most:
+            raise refused(
+                field,
+                f"{what} would take about {takes:.0f} s, and may take {most:g}: ask for fewer images or "
+                "instances, smaller ones, another blend than poisson, or mask_rate 1",
+            )
 
 
 def render_plan(served: Served, rules: Rules, plan: PastePlan) -> Composed:
@@ -141,6 +180,7 @@ def _check_plan(served: Served, plan: PastePlan) -> None:
             raise refused(f"{where}.category_id", "is not the instance's")
         if any(side > most for side, most in zip(placement.size_hw, plan.canvas_hw, strict=True)):
             raise refused(f"{where}.size_hw", "must not be larger than canvas_hw")
+    _check_seconds([compose_seconds(plan)], limits, "plan.placements")
     views = [("plan", plan.background_id, plan.view)]
     if plan.copied:
         views.append(("plan.copied", plan.copied.background_id, plan.copied.view))
