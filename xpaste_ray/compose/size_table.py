@@ -8,6 +8,7 @@ calls it "area").
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,26 @@ def load_size_table(table: str, categories: Iterable[Category]) -> SizeTable:
     Without an entry "overall" the mean over the categories stands for it, weighted by their instances
     for LVIS. ConfigError if the file is missing or not such a table.
     """
-    path = _table_file(table)
+    if table == "lvis":
+        by_name, overall = _lvis_sizes()
+        keys = {category.id: name_key(category.name) for category in categories}
+        return SizeTable({number: by_name[key] for number, key in keys.items() if key in by_name}, overall)
+    by_category, told = _read(_table_file(table))
+    return SizeTable(by_category, told or _pooled(by_category, {}))
+
+
+@cache
+def _lvis_sizes() -> tuple[Mapping[str, tuple[float, float]], tuple[float, float]]:
+    """By the key of a category's name, and overall. Read once: a service makes a planner for each request
+    that is new to it."""
+    by_category, _ = _read(_table_file("lvis"))
+    keys = {category.id: name_key(category.name) for category in lvis_categories()}
+    by_name = {keys[number]: size for number, size in by_category.items()}
+    return by_name, _pooled(by_category, lvis_instance_counts())
+
+
+def _read(path: Location) -> tuple[dict[int, tuple[float, float]], tuple[float, float] | None]:
+    """By category id, and overall if that is told. ConfigError."""
     try:
         entries = {key: (float(mean), float(std)) for key, (mean, std) in read_json(path).items()}
         overall = entries.pop(OVERALL, None)
@@ -68,12 +88,7 @@ def load_size_table(table: str, categories: Iterable[Category]) -> SizeTable:
         ) from None
     if not by_category and overall is None:
         raise ConfigError(f"size.table: {path} is empty: fit it from annotations with `xpaste sizes fit`")
-    if table != "lvis":
-        return SizeTable(by_category, overall or _pooled(by_category, {}))
-    ids = {name_key(category.name): category.id for category in lvis_categories()}
-    named = {category.id: ids.get(name_key(category.name)) for category in categories}
-    by_name = {number: by_category[lvis_id] for number, lvis_id in named.items() if lvis_id is not None}
-    return SizeTable(by_name, _pooled(by_category, lvis_instance_counts()))
+    return by_category, overall
 
 
 def _pooled(
