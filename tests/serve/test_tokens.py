@@ -50,7 +50,8 @@ def test_any_line_of_the_file_opens_as_bearer_or_as_a_browsers_password(file, to
     "told",
     [
         None, "", "Bearer", "Bearer ", FIRST, f"Bearer {FIRST[:-1]}", f"Bearer {FIRST}x", f"Token {FIRST}",
-        f"Bearer {FIRST}\n{SECOND}", "Basic", "Basic !!!", "Basic " + base64.b64encode(FIRST.encode()).decode(),
+        f"Bearer {FIRST}\n{SECOND}", "Basic", "Basic !!!",
+        "Basic " + base64.b64encode(FIRST.encode()).decode(),
         _basic("wrong"), _basic(""), "Bearer é", "Bearer " + "x" * 10_000,
     ],
 )  # fmt: skip

@@ -243,7 +243,7 @@ async def _planned(service: Service, order: Order) -> list[PastePlan]:
     found: list[PastePlan] = []
     pieces = order.plans()
     while len(found) < order.count:
-        found = await service.cores.run(next, pieces)
+        found = await service.cores.run(lambda: next(pieces))
     return found
 
 
@@ -251,7 +251,7 @@ async def _first(service: Service, parts: Iterator[tuple[bytes, bool]]) -> tuple
     """The first part that holds anything."""
     part = b""
     while not part:
-        part, is_last = await service.cores.run(next, parts)
+        part, is_last = await service.cores.run(lambda: next(parts))
     return part, is_last
 
 

@@ -19,7 +19,7 @@ from xpaste_ray.config.serve import NEVER, ServeSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.pool import open_pool
-from xpaste_ray.serve.problems import Problem, refused
+from xpaste_ray.serve.problems import refused
 
 _COMPOSITORS = 32  # rules that are kept ready; each shares the pool and the backgrounds
 _LARGEST_NUMBER = 1e6  # in an option: sizes are products of them
@@ -129,7 +129,7 @@ class Served:
             settings = _changed(base, values, "options").compose
             rules = self._rules(settings)
         except ConfigError as error:
-            raise Problem(422, self._public(str(error)), [("options", self._public(str(error)))]) from None
+            raise refused(*self._field_and_problem(str(error))) from None
         self._check_ceilings(settings)
         return rules
 
@@ -151,11 +151,15 @@ class Served:
         recipe = fingerprint(compose_recipe(settings, self.backgrounds, 0))
         return Rules(settings, Compositor(self.pool, self.backgrounds, settings, 0), recipe)
 
-    def _public(self, text: str) -> str:
-        """Without the places of things."""
+    def _field_and_problem(self, text: str) -> tuple[str, str]:
+        """From an error's text, without the places of things."""
         for place, name in ((str(self.pool.folder), "the pool"), (self.settings.pool, "the pool")):
             text = text.replace(place, name)
-        return text.replace("compose.", "")
+        text = text.replace("compose.", "")
+        for field in ("options", "categories"):
+            if text.startswith(f"{field}: "):
+                return field, text.removeprefix(f"{field}: ")
+        return "options", text
 
 
 def _preset(name: str, settings: ServeSettings) -> DatasetSettings:
