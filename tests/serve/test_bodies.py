@@ -96,7 +96,9 @@ def test_npz_is_read_by_numpy_and_its_masks_unpack_to_what_is_seen(answers, offl
         assert found[f"boxes_{number}"].tolist() == [list(map(float, box)) for box in boxes]
         assert found[f"labels_{number}"].tolist() == [a.category_id for a in annotations]
         assert found[f"pasted_{number}"].tolist() == [a.origin != "background" for a in annotations]
-        kinds = {name: found[f"{name}_{number}"].dtype for name in ("image", "masks", "boxes", "labels", "pasted")}
+        kinds = {
+            name: found[f"{name}_{number}"].dtype for name in ("image", "masks", "boxes", "labels", "pasted")
+        }
         assert kinds == {"image": "u1", "masks": "u1", "boxes": "f4", "labels": "i8", "pasted": "?"}
 
 
@@ -120,9 +122,7 @@ def test_multipart_has_the_files_of_the_zip(answers):
     assert {part.get_content_type() for part in parts.values()} == {
         "image/png", "application/json", "application/jsonl",
     }  # fmt: skip
-    assert all(
-        len(part.get_payload(decode=True)) == int(part["Content-Length"]) for part in parts.values()
-    )
+    assert all(len(part.get_payload(decode=True)) == int(part["Content-Length"]) for part in parts.values())
 
 
 @pytest.mark.parametrize("form", FORMS)
