@@ -1,14 +1,16 @@
 """What a client may send. Every model refuses what it does not know; the operator's ceilings come on top."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xpaste_ray.compose.plan import Colour, Copied, PastePlan, Placement, View
 from xpaste_ray.config import Blend, OcclusionSettings
 
 SIDE_PX = 8192  # the most that `compose` knows
 _FAR_PX = 1_000_000
+_DEEPEST = 5  # levels of options; those of `compose` have three
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Number = Annotated[int, Field(ge=0, lt=2**53)]  # what a JSON reader of any language holds
@@ -60,9 +62,25 @@ class ComposeRequest(Body):
         str | None, Field(max_length=100, description="Answer by this version of the pool, or with 409.")
     ] = None
 
+    @field_validator("options")
+    @classmethod
+    def _shallow(cls, options: dict[str, Any]) -> dict[str, Any]:
+        level: list[Any] = [options]
+        for _ in range(_DEEPEST):
+            level = [inner for one in level for inner in _inside(one)]
+        if level:
+            raise ValueError("is nested too deeply")
+        return options
+
     @property
     def size_hw(self) -> tuple[int, int] | None:
         return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 class ViewModel(Body):
