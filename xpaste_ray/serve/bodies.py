@@ -252,6 +252,9 @@ class _Pending(io.RawIOBase):
             offset -= self._base
         return self._base + self._data.seek(offset, whence)
 
+    def close(self) -> None:
+        """Stays open: a zip that was left halfway writes its end when it is forgotten, maybe after this."""
+
     def take(self) -> bytes:
         data = self._data.getvalue()
         self._base, self._data = self._base + len(data), io.BytesIO()
