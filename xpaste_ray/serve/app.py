@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from importlib.resources import files
 from typing import Annotated, TypeVar
@@ -10,7 +11,9 @@ from typing import Annotated, TypeVar
 from fastapi import FastAPI, Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from xpaste_ray import __version__
 from xpaste_ray.compose.compositor import Composed
@@ -236,7 +239,9 @@ async def _composed(
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
     if is_last:
         return Response(first, 200, headers, body.media_type)
-    return StreamingResponse(_all(service, first, parts, ends_at), 200, headers, body.media_type)
+    response = _Streamed(_all(service, first, parts), 200, headers, body.media_type)
+    response.ends_at = ends_at
+    return response
 
 
 async def _planned(service: Service, order: Order) -> list[PastePlan]:
@@ -255,16 +260,22 @@ async def _first(service: Service, parts: Iterator[tuple[bytes, bool]]) -> tuple
     return part, is_last
 
 
-async def _all(
-    service: Service, first: bytes, parts: Iterator[tuple[bytes, bool]], ends_at: float
-) -> AsyncIterator[bytes]:
-    """Whoever reads too slowly is left: TimeoutError, which ends the connection."""
+async def _all(service: Service, first: bytes, parts: Iterator[tuple[bytes, bool]]) -> AsyncIterator[bytes]:
     yield first
     is_last = False
     while not is_last:
-        async with asyncio.timeout_at(ends_at):
-            part, is_last = await service.cores.run(next, parts)
+        part, is_last = await service.cores.run(lambda: next(parts))
         yield part
+
+
+class _Streamed(StreamingResponse):
+    """Whoever reads too slowly, or not at all, is left: an error, which ends the connection."""
+
+    ends_at = math.inf
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with asyncio.timeout_at(self.ends_at):
+            await super().__call__(scope, receive, send)
 
 
 async def _within(service: Service, work: Awaitable[T]) -> T:
@@ -345,7 +356,10 @@ def _add_errors(app: FastAPI, log: logging.Logger) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         exchange: Exchange = request.scope["state"]["exchange"]
-        log.error("request %s failed", exchange.request_id, exc_info=error)
+        if isinstance(error, TimeoutError | ClientDisconnect):  # the answer had begun
+            log.info("request %s: its client went, or read too slowly", exchange.request_id)
+        else:
+            log.error("request %s failed", exchange.request_id, exc_info=error)
         return answer(
             request, Problem(500, "this failed: the operator finds why in the log, under this request_id")
         )
