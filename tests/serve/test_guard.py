@@ -115,9 +115,7 @@ def test_health_needs_no_token(guarded, path):
     assert guarded.ask(path=path)[0] == 200
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/docs", "/openapi.json", "/healthz/", "/healthz/../v1/pool", "//healthz"]
-)
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/healthz/", "/healthz/../v1", "//healthz"])
 def test_everything_else_does(guarded, path):
     assert guarded.ask(path=path)[0] == 401
 
