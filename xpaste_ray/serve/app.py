@@ -103,8 +103,10 @@ def _add_pool(app: FastAPI, service: Service) -> None:
         tags=["pool"],
         summary="A cut-out, with its alpha.",
         response_class=Response,
-        responses={200: schemas.binary("image/png"), 304: schemas.NOT_MODIFIED, **schemas.errors(404)},
-    )
+        responses={
+            200: schemas.binary("image/png"), 304: schemas.NOT_MODIFIED, **schemas.errors(404, 429, 503)
+        },
+    )  # fmt: skip
     async def instance_png(
         instance_id: InstanceId, if_none_match: Annotated[str | None, Header()] = None
     ) -> Response:
