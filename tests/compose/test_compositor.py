@@ -73,3 +73,24 @@ def test_order_and_groups_do_not_matter(make_pool, annotated_backgrounds, monkey
                 assert _same(composed, expected[sample])
 
     check()
+
+
+def test_with_another_seed_it_is_as_if_made_with_it(make_pool, annotated_backgrounds):
+    """And the first one is as it was, also where circles and size tables are shared."""
+    pool = make_pool({"banana": 3, "lion": 2})
+    for changes in ((), ("size.rule=circle", "place.rule=space-maximize", "blend=[hard]")):
+        one = Compositor(pool, annotated_backgrounds, options(*changes), 1)
+        before = [one.compose(sample) for sample in range(4)]
+        other = one.with_seed(2)
+        expected = Compositor(pool, annotated_backgrounds, options(*changes), 2)
+        assert all(_same(other.compose(sample), expected.compose(sample)) for sample in range(4))
+        assert all(_same(one.compose(sample), found) for sample, found in enumerate(before))
+        assert not all(_same(other.compose(sample), found) for sample, found in enumerate(before))
+
+
+def test_only_named_categories_are_pasted(make_pool, backgrounds):
+    pool = make_pool({"banana": 3, "lion": 2})
+    (lion,) = {category.id for category in pool.categories if category.name == "lion"}
+    compositor = Compositor(pool, backgrounds, options("instances=[4, 4]", "categories=[lion]"), 0)
+    placements = [one for sample in range(5) for one in compositor.plan(sample).placements]
+    assert len(placements) > 10 and {one.category_id for one in placements} == {lion}

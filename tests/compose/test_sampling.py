@@ -16,8 +16,8 @@ BANANA, FROG, LION = (category.id for category in CATEGORIES)  # LVIS frequencie
 COUNTS = {"banana": 1, "frog": 3, "lion": 6}
 
 
-def _draw(pool, count=4000, present=(), draw="instance", **rule):
-    sampler = InstanceSampler(pool, CategoryRuleSettings(**rule), draw)
+def _draw(pool, count=4000, present=(), draw="instance", only=(), **rule):
+    sampler = InstanceSampler(pool, CategoryRuleSettings(**rule), draw, only)
     return sampler.draw(rng_for(0, "test"), count, present)
 
 
@@ -103,3 +103,71 @@ def test_without_shared_images_each_instance_is_its_own(make_pool):
 def test_what_cannot_be_drawn_is_an_error(make_pool, counts, rule, message):
     with pytest.raises(ConfigError, match=message):
         _draw(make_pool(counts), **rule)
+
+
+@pytest.mark.parametrize(
+    ("rule", "shares"),
+    [
+        pytest.param({"rule": "uniform"}, (1 / 4, 3 / 4), id="uniform-over-instances"),
+        pytest.param({"rule": "balanced"}, (1 / 2, 1 / 2), id="balanced"),
+        pytest.param({"rule": "frequency", "weights": {"c": 2, "f": 1}}, (1 / 3, 2 / 3), id="frequency"),
+        pytest.param({"rule": "weights", "weights": {"banana": 3, "lion": 9}}, (3 / 4, 1 / 4), id="weights"),
+    ],
+)
+def test_only_named_categories_are_drawn_and_among_them_by_the_rule(make_pool, rule, shares):
+    """Bananas (1) and frogs (3), by name in any order; the weight of lions (6) is passed over."""
+    pool = make_pool(COUNTS)
+    drawn = Counter(pool.category_id(row) for row in _draw(pool, only=("frog", "banana"), **rule))
+    assert set(drawn) == {BANANA, FROG}
+    assert chisquare([drawn[BANANA], drawn[FROG]], np.array(shares) * 4000).pvalue > 1e-4
+
+
+def test_all_categories_by_name_are_as_none(make_pool):
+    pool = make_pool(COUNTS)
+    for rule in ("uniform", "balanced", "present"):
+        everything = _draw(pool, 200, (LION,), only=("lion", "banana", "frog"), rule=rule)
+        assert everything == _draw(pool, 200, (LION,), rule=rule)
+
+
+def test_present_rule_draws_only_what_is_named_of_what_the_background_shows(make_pool):
+    pool = make_pool(COUNTS)
+    both = {"only": ("banana", "frog"), "rule": "present"}
+    drawn = [
+        Counter(pool.category_id(r) for r in _draw(pool, 200, at, **both)) for at in ([LION, FROG], [LION])
+    ]
+    assert set(drawn[0]) == {FROG} and set(drawn[1]) == {BANANA, FROG}
+
+
+def test_of_source_images_only_what_is_named_is_drawn(tmp_path):
+    """Image a shows a banana, a frog and a lion, b a banana, c a lion alone, which is never drawn."""
+    pool = seal_pairs(tmp_path, {"a": ["banana", "frog", "lion"], "b": ["banana"], "c": ["lion"]})
+    for rule in ("uniform", "balanced"):
+        drawn = Counter(
+            pool.category_id(r)
+            for r in _draw(pool, 1000, draw="source-image", only=("banana", "frog"), rule=rule)
+        )
+        assert set(drawn) == {BANANA, FROG} and drawn[FROG] < drawn[BANANA]
+
+
+def test_a_layout_takes_only_what_is_named(make_pool):
+    sampler = InstanceSampler(make_pool(COUNTS), CategoryRuleSettings(rule="balanced"), "instance", ("frog",))
+    rng = rng_for(0, "test")
+    assert sampler.draw_of(rng, LION) is None and sampler.draw_of(rng, FROG) is not None
+
+
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        (("frgo",), "categories: the pool has no instance of 'frgo'; did you mean 'frog'"),
+        (("frog", "lion"), "no instance of 'lion'"),  # of which the pool has the name alone
+        (("Frog",), "no instance of 'Frog'"),
+    ],
+)
+def test_a_name_without_instances_is_an_error(make_pool, only, message):
+    with pytest.raises(ConfigError, match=message):
+        _draw(make_pool({"banana": 1, "frog": 1}), only=only, rule="balanced")
+
+
+def test_named_categories_of_which_none_has_a_weight_are_an_error(make_pool):
+    with pytest.raises(ConfigError, match="no category can be drawn"):
+        _draw(make_pool(COUNTS), only=("lion",), rule="weights", weights={"lion": 0, "frog": 1})
