@@ -11,7 +11,7 @@ from xpaste_ray.compose.plan import PastePlan, Placement
 from xpaste_ray.config import ComposeSettings
 
 # Seconds a megapixel of the rectangle that is pasted
-_PASTED = 0.02
+_PASTED = 0.03
 _POISSON = 1.0
 _KERNEL_PX = 8e-5  # and a pixel of the kernel by which a mask is dilated or eroded
 _FREE_CIRCLE = 0.014  # a megapixel of canvas and an instance: `place.rule=space-maximize`
