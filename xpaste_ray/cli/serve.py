@@ -47,7 +47,7 @@ def serve(
     """Answer requests for composed batches over HTTP, until Ctrl-C. On a cluster: serve_configs/."""
     from xpaste_ray.config import change
     from xpaste_ray.config.serve import ServeSettings
-    from xpaste_ray.serve.local import Address, check_exposure, serve_here
+    from xpaste_ray.serve.local import Address, check_exposure, serve_here, with_absolute_paths
     from xpaste_ray.serve.served import Served
 
     given = {
@@ -55,7 +55,7 @@ def serve(
         "contexts": contexts, "presets": presets or ["xpaste"], "token_file": token_file,
         "insecure": insecure,
     }  # fmt: skip
-    settings = change(ServeSettings(pool=pool), overrides or (), given)
+    settings = with_absolute_paths(change(ServeSettings(pool=pool), overrides or (), given))
     address = Address(host, port)
     settings = check_exposure(address, settings)
     Served(settings)  # what is missing is told here, in its own words
