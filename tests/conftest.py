@@ -53,8 +53,11 @@ def disc(side_px: int, radius_px: float) -> np.ndarray:
     return x * x + y * y <= radius_px * radius_px
 
 
-def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
-    """A pool of discs: `counts[name]` instances of each category, the k-th of radius 8 + k."""
+def seal_discs(root: Path | Location, counts: dict[str, int], version: str = "f" * 16, seed: int = 7) -> Pool:
+    """A pool of discs: `counts[name]` instances of each category, the k-th of radius 8 + k.
+
+    version: the pool's. seed: of each one's provenance.
+    """
     run = RunDir(root)
     rows, scores = [], []
     for category in CATEGORIES:
@@ -62,7 +65,7 @@ def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
             mask = disc(40, 8 + index)
             image = np.full((40, 40, 3), 200, np.uint8)
             image[mask] = (category.id % 256, 10 * index, 90)
-            one = prompt(category, index)
+            one = prompt(category, index, seed)
             head = {"round": 0, "unit": 0, "candidate_id": one.candidate_id, "category_id": category.id,
                     "category": category.name, "index": index}  # fmt: skip
             proposal = {"method": "hand", "ordinal": 0, "status": "ok", "reason": None,
@@ -81,7 +84,7 @@ def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
     table = pa.Table.from_pylist(rows, schema=candidates_schema(1))
     write_parquet(run.unit_file(unit_id(0, 0)), table, "test")
     kept = pa.Table.from_pylist(scores, schema=SCORES)
-    assert seal_pool(kept, run.unit_file, CATEGORIES, CutoutSettings(), "f" * 16, run.pools / "pool") == []
+    assert seal_pool(kept, run.unit_file, CATEGORIES, CutoutSettings(), version, run.pools / "pool") == []
     return open_pool(run.pools / "pool")
 
 

@@ -66,8 +66,12 @@ def wide(monkeypatch):
 
 
 def _rows(capsys):
+    return _rows_of(capsys.readouterr().out)
+
+
+def _rows_of(told):
     """The printed table's rows, by their first cell."""
-    lines = capsys.readouterr().out.splitlines()
+    lines = told.splitlines()
     cells = [[cell.strip() for cell in line.strip("│ ").split("│")] for line in lines if "│" in line]
     return {first: others for first, *others in cells}
 
@@ -101,8 +105,10 @@ def test_summary_of_a_demo_shows_the_pool_too(wide, capsys):
         "backgrounds": {"rejected": {}},
         "dataset": {"images": 2, "placed": 5, "pasted_annotations": 4, "annotations": 4, "hidden": 1},
     }
-    print_summary(Summary(counts=counts, already_done=True), Path("out"))
-    rows = _rows(capsys)
+    print_summary(Summary(counts=counts, already_done=True), Path("my out"))
+    told = capsys.readouterr().out
+    rows = _rows_of(told)
+    assert "xpaste serve --pool 'my out'" in told.splitlines()[-1]
     assert rows["candidates"] == ["9", "8", "black_image 1"] and rows["proposals"] == ["8", "8", "none"]
     assert rows["pasted objects"] == ["5", "4", "hidden 1"]
 

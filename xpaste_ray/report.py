@@ -1,5 +1,6 @@
 """What a person sees while a run works and when it ends."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -251,6 +252,8 @@ def print_summary(summary: "Summary", out: Path) -> None:
     console.print(f"{counts['dataset']['images']} images", highlight=False)
     for name in ("dataset/images", "dataset/annotations.json", "preview.jpg"):
         console.print(f"  {out / name}", highlight=False, soft_wrap=True)
+    serve = f"xpaste serve --pool {shlex.quote(str(out))}"
+    console.print(f"to compose more of it over HTTP: {serve}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_pool_summary(summary: "Summary", out: str) -> None:

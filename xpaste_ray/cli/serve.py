@@ -47,17 +47,19 @@ def serve(
     """Answer requests for composed batches over HTTP, until Ctrl-C. On a cluster: serve_configs/."""
     from xpaste_ray.config import change
     from xpaste_ray.config.serve import ServeSettings
-    from xpaste_ray.serve.local import Address, check_exposure, serve_here
+    from xpaste_ray.serve.local import Address, check_exposure, serve_here, with_absolute_paths
     from xpaste_ray.serve.served import Served
+    from xpaste_ray.serve.tokens import Tokens
 
     given = {
         "pool": pool, "backgrounds": backgrounds, "background_images": images, "background_column": column,
         "contexts": contexts, "presets": presets or ["xpaste"], "token_file": token_file,
         "insecure": insecure,
     }  # fmt: skip
-    settings = change(ServeSettings(pool=pool), overrides or (), given)
+    settings = with_absolute_paths(change(ServeSettings(pool=pool), overrides or (), given))
     address = Address(host, port)
     settings = check_exposure(address, settings)
+    Tokens(settings)
     Served(settings)  # what is missing is told here, in its own words
     typer.echo("starting Ray Serve ...")
 

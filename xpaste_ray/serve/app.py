@@ -5,14 +5,13 @@ import json
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from importlib.resources import files
 from typing import Annotated, TypeVar
 
 from fastapi import FastAPI, Header, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from xpaste_ray import __version__
@@ -23,6 +22,7 @@ from xpaste_ray.masks import encode_png
 from xpaste_ray.serve import schemas
 from xpaste_ray.serve.bodies import ARROW, FORMAT_OF, MULTIPART, NPZ, ZIP, body_for
 from xpaste_ray.serve.guard import Exchange, Guard, Listener
+from xpaste_ray.serve.looks import add_looks
 from xpaste_ray.serve.negotiation import best_of
 from xpaste_ray.serve.problems import Problem, problem_response
 from xpaste_ray.serve.requests import ComposeRequest, Number, RenderRequest, Seed
@@ -51,8 +51,11 @@ def make_app(service: Service, listener: Listener, log: logging.Logger) -> Guard
         description="Composed images with exact masks: instances of a pool, pasted on backgrounds. The same "
         "request to the same versions gives the same bytes.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        docs_url=None,  # FastAPI's own pages fetch their scripts from elsewhere
+        redoc_url=None,
     )
-    _add_looks(app, service)
+    add_looks(app)
+    _add_health(app)
     _add_pool(app, service)
     _add_composing(app, service)
     _add_errors(app, log)
@@ -60,13 +63,7 @@ def make_app(service: Service, listener: Listener, log: logging.Logger) -> Guard
     return Guard(app, service, listener)
 
 
-def _add_looks(app: FastAPI, service: Service) -> None:
-    page = files("xpaste_ray.serve").joinpath("page.html").read_text(encoding="utf-8")
-
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def look() -> HTMLResponse:
-        return HTMLResponse(page, headers={"Content-Security-Policy": schemas.PAGE_POLICY})
-
+def _add_health(app: FastAPI) -> None:
     @app.get("/healthz", tags=["health"], summary="Whether this process answers; no token is needed.")
     async def healthz() -> schemas.Health:
         return schemas.Health(status="alive")

@@ -101,7 +101,7 @@ class Guard:
         raise Problem(
             401,
             "give a token: Authorization: Bearer TOKEN",
-            headers={"WWW-Authenticate": 'Bearer, Basic realm="xpaste"'},
+            headers={"WWW-Authenticate": 'Basic realm="xpaste"'},  # with Bearer in it, browsers do not ask
         )
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes | None:

@@ -48,6 +48,20 @@ def check_exposure(address: Address, settings: ServeSettings) -> ServeSettings:
     return settings.model_copy(update={"insecure": True})
 
 
+def with_absolute_paths(settings: ServeSettings) -> ServeSettings:
+    """What lies here, told so that a process with another working directory finds it."""
+    told = settings.model_dump()
+    for name in ("pool", "backgrounds", "background_images", "contexts", "token_file"):
+        told[name] = _absolute(told[name])
+    told["presets"] = [_absolute(preset) for preset in settings.presets]
+    return ServeSettings.model_validate(told)
+
+
+def _absolute(place: str | None) -> str | None:
+    """Not a colour, an address, or the name of a preset, of which there is no file."""
+    return str(Path(place).absolute()) if place and Path(place).exists() else place
+
+
 def serve_here(
     settings: ServeSettings, address: Address, replicas: int, haproxy: bool, ready: Callable[[], None]
 ) -> None:

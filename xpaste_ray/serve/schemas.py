@@ -17,17 +17,14 @@ from xpaste_ray.serve.requests import PlanModel
 from xpaste_ray.serve.served import Served
 from xpaste_ray.serve.service import Service, Update
 
-PAGE_POLICY = (
-    "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src 'self' blob: data:"
-)
-
 
 class Health(BaseModel):
     status: Literal["alive", "ready"]
 
 
 class PoolAnswer(BaseModel):
-    """update: of a version that is to come next: `none`, `loading`, or `failed`, which the log explains."""
+    """update: of a version that is to come next: `none`, `loading`, or `failed`, which the log explains.
+    needs_token: whether requests are answered only with one."""
 
     pool_version: str
     backgrounds_version: str
@@ -40,6 +37,7 @@ class PoolAnswer(BaseModel):
     recipes: list[str]
     allow: list[str]
     limits: ServeLimits
+    needs_token: bool
 
 
 class CategoryAnswer(BaseModel):
@@ -120,6 +118,7 @@ def pool_answer(service: Service) -> PoolAnswer:
         recipes=list(served.recipes),
         allow=list(settings.allow),
         limits=settings.limits,
+        needs_token=not service.tokens.open_to_all,
     )
 
 
