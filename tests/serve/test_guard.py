@@ -105,7 +105,7 @@ def test_the_token_opens_as_bearer_and_as_a_browsers_password(guarded):
 def test_without_the_token_the_app_is_never_called_and_the_body_never_read(guarded, headers, query):
     status, head, body = guarded.ask(*headers, query=query, parts=[])  # a body that never comes
     assert status == 401 and guarded.called == 0
-    assert head["www-authenticate"] == 'Bearer, Basic realm="xpaste"' and head["content-type"] == PLAIN
+    assert head["www-authenticate"] == 'Basic realm="xpaste"' and head["content-type"] == PLAIN
     assert TOKEN not in body.decode() and json.loads(body)["detail"].startswith("give a token")
     assert [one.status for one in guarded.exchanges] == [401]
 
