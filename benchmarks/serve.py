@@ -27,7 +27,7 @@ from compose import Case, options_of, settings_of
 from material import large_pool, object_pool, photo_folder
 from measuring import Gate, finish
 from serve_host import Server, by_role
-from serve_load import Answer, Load, Outcome
+from serve_load import LONGEST_S, Answer, Load, Outcome
 
 from xpaste_ray.backgrounds import Backgrounds, open_or_index, resolve_source
 from xpaste_ray.compose.compositor import Compositor
@@ -207,10 +207,8 @@ def overload(server: Server) -> dict[str, Any]:
 
 
 def milliseconds(answers: list[Answer]) -> list[float]:
-    bad = [answer for answer in answers if answer.status != 200]
-    if bad:
-        raise RuntimeError(f"{len(bad)} of {len(answers)} requests failed, the first one so: {bad[0]}")
-    return [1000 * answer.seconds for answer in answers]
+    """Whoever gets no image waits as long as anybody would."""
+    return [1000 * (answer.seconds if answer.status == 200 else LONGEST_S) for answer in answers]
 
 
 def percentile(values: list[float], which: int) -> float:
