@@ -4,14 +4,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-XPASTE = Path(sys.executable).with_name("xpaste")
+from demo import XPASTE, tree
+
 TITLES = {"ray::ServeReplica": "replica", "ray::ProxyActor": "proxy", "ray::HAProxy": "proxy"}
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _LOOK_EVERY_S = 0.02
@@ -111,21 +111,6 @@ def by_role(values: Mapping[Process, float]) -> dict[str, float]:
         role: sum(value for process, value in values.items() if process.role == role)
         for role in ("replica", "proxy")
     }
-
-
-def tree(root: int) -> list[int]:
-    """The process and all its descendants."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
-    found = [root]
-    for pid in found:
-        found += children.get(pid, [])
-    return found
 
 
 def _known(pid: int) -> Process | None:
