@@ -39,6 +39,7 @@ bench: setup
 	$(BIN)/python benchmarks/proposals.py
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/compose.py
+	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/generate.py
 	$(BIN)/python benchmarks/segment.py
 	$(BIN)/python benchmarks/pipeline.py

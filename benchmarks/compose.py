@@ -68,22 +68,24 @@ class Given:
     visible: list[tuple[np.ndarray, tuple[int, int]]]
 
 
+def options_of(case: Case) -> dict[str, str]:
+    """Of `compose`, by path: sizes of 100 to 200 px, on backgrounds of the canvas' own size."""
+    return {
+        "canvas.fit": "keep",
+        "canvas.flip_probability": "0",
+        "instances": f"[{case.pastes}, {case.pastes}]",
+        "size.rule": "pixels",
+        "size.pixels": "[100, 200]",
+        "place.rule": "inside",
+        "blend": f"[{case.blend}]",
+        "occlusion.rule": "visible-fraction",
+    }
+
+
 def settings_of(case: Case) -> ComposeSettings:
-    """Preset xpaste with sizes of 100 to 200 px, on backgrounds of the canvas' own size."""
-    return load(
-        DatasetSettings,
-        "xpaste",
-        [
-            "compose.canvas.fit=keep",
-            "compose.canvas.flip_probability=0",
-            f"compose.instances=[{case.pastes}, {case.pastes}]",
-            "compose.size.rule=pixels",
-            "compose.size.pixels=[100, 200]",
-            "compose.place.rule=inside",
-            f"compose.blend=[{case.blend}]",
-            "compose.occlusion.rule=visible-fraction",
-        ],
-    ).compose
+    """Preset xpaste with the case's options."""
+    changes = [f"compose.{path}={value}" for path, value in options_of(case).items()]
+    return load(DatasetSettings, "xpaste", changes).compose
 
 
 def given(plan: PastePlan, pool: Pool, backgrounds: Backgrounds) -> Given:

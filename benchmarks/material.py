@@ -1,7 +1,9 @@
 """What the compositor's benchmarks paste and paste on: the shipped objects and photographs."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,8 +14,10 @@ from xpaste_ray.config import CutoutSettings
 from xpaste_ray.embedded import CLIP_CATEGORIES, OBJECTS_DIR, PHOTOS_DIR
 from xpaste_ray.masks import encode_png
 from xpaste_ray.pool import Pool, open_pool, seal_pool
+from xpaste_ray.pool.write import write_pool
 from xpaste_ray.records import SCORES, candidates_schema, unit_id
 from xpaste_ray.runs import RunDir, write_parquet
+from xpaste_ray.storage import locate
 
 
 def object_pool(folder: Path) -> Pool:
@@ -44,6 +48,28 @@ def object_pool(folder: Path) -> Pool:
     kept = pa.Table.from_pylist(scores, schema=SCORES)
     seal_pool(kept, run.unit_file, categories, CutoutSettings(), "f" * 16, run.pools / "objects")
     return open_pool(run.pools / "objects")
+
+
+def large_pool(folder: Path, count: int, side_px: int = 32) -> Pool:
+    """So many discs of different colours, of 64 categories in turn."""
+    categories = pick_categories(lvis_categories(), CLIP_CATEGORIES)
+    y, x = np.mgrid[:side_px, :side_px] - (side_px - 1) / 2
+    rgba = np.zeros((side_px, side_px, 4), np.uint8)
+    rgba[..., 3] = np.where(x * x + y * y <= (side_px / 2) ** 2, 255, 0)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for number in range(count):
+            category = categories[number % len(categories)]
+            rgba[..., :3] = number % 251, number % 241, number % 239
+            name = f"{category.id}-{number}"
+            yield {"instance_id": f"{name}-0", "category_id": category.id, "category": category.name,
+                   "height": side_px, "width": side_px, "encoding": "raw", "rgba": rgba.tobytes(),
+                   "alpha": None, "candidate_id": name, "method": "exact", "ordinal": 0, "source": "object",
+                   "source_size_hw": [side_px, side_px],
+                   "source_box_xywh": [0, 0, side_px, side_px]}  # fmt: skip
+
+    write_pool(locate(folder), rows(), categories, [])
+    return open_pool(folder)
 
 
 def photo_folder(folder: Path, side_px: int, count: int = 27) -> Path:

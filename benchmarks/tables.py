@@ -21,6 +21,7 @@ def table(script: str) -> str:
     lines += _encodings(result.get("encodings", []))
     lines += _steps(result.get("steps", []))
     lines += _study(result.get("study", []))
+    lines += _fronts(result.get("fronts", {}))
     machine = result["environment"]
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}"
     source = f"[benchmarks/results/{script}.json](benchmarks/results/{script}.json)"
@@ -75,6 +76,26 @@ def _study(rows: list[dict[str, Any]]) -> list[str]:
         f"| `{row['option']}` | {row['value']} | {row['step_1']['above_50']:.1%} "
         f"| {row['last']['above_50']:.1%} | {row['last']['impure']:.1%} |"
         for row in rows
+    ]
+
+
+def _fronts(fronts: dict[str, dict[str, Any]]) -> list[str]:
+    """The service's: requests for one image, beside the time offline, and batches at full load."""
+    if not fronts:
+        return []
+    titles = (
+        "in front",
+        "1 image offline, ms",
+        "p50, ms",
+        "p99, ms",
+        "p99 at 70 % load, ms",
+        "batches: images/s",
+    )
+    return ["", f"| {' | '.join(titles)} |", "|---|---|---|---|---|---|"] + [
+        f"| {name} | {front['singles']['offline_ms']:.1f} | {front['singles']['p50_ms']:.1f} "
+        f"| {front['singles']['p99_ms']:.1f} | {front['singles']['at_70_percent']['p99_ms']:.1f} "
+        f"| {front['overload']['peak']['images_per_s']:.0f} |"
+        for name, front in fronts.items()
     ]
 
 

@@ -3,7 +3,7 @@
 A plan can be stored, inspected and rendered again. Only planning draws random numbers.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pyarrow as pa
@@ -129,11 +129,26 @@ PLANS = pa.schema(
 
 def plan_to_row(plan: PastePlan) -> dict[str, Any]:
     """A row of `PLANS`."""
-    row = asdict(plan) | {"occlusion": plan.occlusion.model_dump()}
-    for placement in row["placements"]:
-        if placement["motion"]:
-            placement["motion"] = dict(zip(("length_px", "direction_deg"), placement["motion"], strict=True))
-    return row
+    copied = plan.copied
+    return _fields(plan) | {
+        "view": _fields(plan.view),
+        "placements": [_placement_row(placement) for placement in plan.placements],
+        "copied": copied and _fields(copied) | {"view": _fields(copied.view)},
+        "occlusion": plan.occlusion.model_dump(),
+    }
+
+
+def _placement_row(placement: Placement) -> dict[str, Any]:
+    motion, colour = placement.motion, placement.colour
+    return _fields(placement) | {
+        "motion": motion and dict(zip(("length_px", "direction_deg"), motion, strict=True)),
+        "colour": colour and _fields(colour),
+    }
+
+
+def _fields(one: Any) -> dict[str, Any]:
+    """As `asdict`, of which it takes a tenth of the time, but without what is in them."""
+    return {name: getattr(one, name) for name in one.__slots__}
 
 
 def plan_from_row(row: dict[str, Any]) -> PastePlan:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xpaste_ray.config.serve import ServeLimits
 from xpaste_ray.serve.problems import Problem, problem_response
+from xpaste_ray.serve.relief import Relief
 
 VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 IMPORT_PATH = "xpaste_ray.serve.front:middlewares"
@@ -28,7 +29,7 @@ def middlewares() -> list[Middleware]:
     """For Ray. XPASTE_SERVE_BODY_BYTES: the ceiling of a body; that of `ServeLimits` if it is not set."""
     limits = ServeLimits()
     most = int(os.environ.get(BODY_BYTES_VARIABLE, limits.body_bytes))
-    return [Middleware(Front, body_bytes=most, body_seconds=limits.body_seconds)]
+    return [Middleware(Relief), Middleware(Front, body_bytes=most, body_seconds=limits.body_seconds)]
 
 
 class Front:
