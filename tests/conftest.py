@@ -53,7 +53,7 @@ def disc(side_px: int, radius_px: float) -> np.ndarray:
     return x * x + y * y <= radius_px * radius_px
 
 
-def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
+def seal_discs(root: Path | Location, counts: dict[str, int], fingerprint: str = "f" * 16) -> Pool:
     """A pool of discs: `counts[name]` instances of each category, the k-th of radius 8 + k."""
     run = RunDir(root)
     rows, scores = [], []
@@ -81,7 +81,7 @@ def seal_discs(root: Path | Location, counts: dict[str, int]) -> Pool:
     table = pa.Table.from_pylist(rows, schema=candidates_schema(1))
     write_parquet(run.unit_file(unit_id(0, 0)), table, "test")
     kept = pa.Table.from_pylist(scores, schema=SCORES)
-    assert seal_pool(kept, run.unit_file, CATEGORIES, CutoutSettings(), "f" * 16, run.pools / "pool") == []
+    assert seal_pool(kept, run.unit_file, CATEGORIES, CutoutSettings(), fingerprint, run.pools / "pool") == []
     return open_pool(run.pools / "pool")
 
 

@@ -28,22 +28,23 @@ def front(live):
 
 
 class Plainly:
-    """The async client, called as the other one: each call runs a loop of its own to its end."""
+    """The async client, called as the other one is: each call runs its loop to the answer."""
 
     def __init__(self, *args, **kwargs):
-        self._made = args, kwargs
-        AsyncComposeClient(*args, **kwargs)  # ConfigError at once
+        self._loop = asyncio.new_event_loop()
+        self._client = AsyncComposeClient(*args, **kwargs)
 
     def __getattr__(self, name):
-        return lambda *args, **kwargs: asyncio.run(self._call(name, args, kwargs))
+        return lambda *args, **kwargs: self._loop.run_until_complete(self._call(name, args, kwargs))
 
     async def _call(self, name, args, kwargs):
-        made, options = self._made
-        async with AsyncComposeClient(*made, **options) as client:
-            found = getattr(client, name)(*args, **kwargs)
-            if inspect.isasyncgen(found):
-                return [one async for one in found]
-            return await found
+        found = getattr(self._client, name)(*args, **kwargs)
+        return [one async for one in found] if inspect.isasyncgen(found) else await found
+
+    def close(self):
+        self.aclose()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
 
 
 @pytest.fixture(params=[ComposeClient, Plainly], ids=["sync", "async"])
@@ -57,5 +58,4 @@ def make_client(request):
 
     yield make
     for client in made:
-        if isinstance(client, ComposeClient):
-            client.close()
+        client.close()

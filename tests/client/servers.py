@@ -1,12 +1,13 @@
 """The real app under uvicorn, and a server in front of it that does what networks and proxies do."""
 
+import asyncio
 import http.client
 import logging
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -122,7 +123,7 @@ def faulty(upstream: str) -> Iterator[Faulty]:
             if reply is None:
                 return
             time.sleep(reply.wait_s)
-            self.send_response(reply.status)
+            self.send_response_only(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             self.send_header("Connection", "close")
@@ -134,7 +135,9 @@ def faulty(upstream: str) -> Iterator[Faulty]:
         def _ask(self, body: bytes) -> Reply:
             connection = http.client.HTTPConnection(told.hostname, told.port, timeout=30)
             headers = {
-                name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")
+                name: value
+                for name, value in self.headers.items()
+                if name.lower() not in ("host", "connection")
             }
             try:
                 connection.request(self.command, self.path, body, headers)
@@ -168,15 +171,31 @@ def faulty(upstream: str) -> Iterator[Faulty]:
         thread.join(30)
 
 
+@contextmanager
+def raw_server(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> Iterator[str]:
+    """A server that does with each connection what `answer` does. Its address."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    made = asyncio.start_server(answer, "127.0.0.1", 0)
+    server = asyncio.run_coroutine_threadsafe(made, loop).result(30)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+
+
 def status(number: int, **headers: str) -> Fault:
     """Another answer, as a proxy gives it: no problem details. headers: with _ for -."""
 
     def fault(reply: Reply) -> Reply:
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         body = b"<html>sorry</html>"
-        return Reply(
-            number, {"content-type": "text/html", "content-length": str(len(body)), **told}, body
-        )
+        return Reply(number, {"content-type": "text/html", "content-length": str(len(body)), **told}, body)
 
     return fault
 

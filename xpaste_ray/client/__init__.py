@@ -12,12 +12,14 @@ from xpaste_ray.client.batches import Batch, LabelledObject, ReceivedSample
 from xpaste_ray.client.blocking import ComposeClient
 from xpaste_ray.client.calls import Asked
 from xpaste_ray.client.errors import (
+    Busy,
     ClientError,
     DamagedAnswer,
     Passing,
     RequestRefused,
     ServiceFailed,
     Unavailable,
+    Unreachable,
     VersionChanged,
 )
 from xpaste_ray.client.retries import Retries
@@ -27,6 +29,7 @@ __all__ = [
     "Asked",
     "AsyncComposeClient",
     "Batch",
+    "Busy",
     "ClientError",
     "ComposeClient",
     "DamagedAnswer",
@@ -37,6 +40,7 @@ __all__ = [
     "Retries",
     "ServiceFailed",
     "Unavailable",
+    "Unreachable",
     "VersionChanged",
     "Versions",
 ]

@@ -13,7 +13,9 @@ from xpaste_ray.client.batches import Batch
 from xpaste_ray.client.calls import Asked
 
 
-def batches_ahead(client: AsyncComposeClient, asked: Iterable[Asked], in_flight: int) -> Generator[Batch, None, None]:
+def batches_ahead(
+    client: AsyncComposeClient, asked: Iterable[Asked], in_flight: int
+) -> Generator[Batch, None, None]:
     """The answers in order. At most `in_flight` of them are on their way or wait, so that many and the one
     that was handed out are in memory; nothing more is asked for until the next is taken.
 

@@ -55,8 +55,8 @@ class LabelledObject:
 class ReceivedSample:
     """A composed image with its objects, bottom to top.
 
-    image: (H, W, 3) uint8 RGB. sample: what is known of it, as `xpaste_ray.samples` has it. plan: how it was
-    made; `render` takes it.
+    image: (H, W, 3) uint8 RGB. sample: what is known of it, as `xpaste_ray.samples` has it, but for LVIS's
+    lists. plan: how it was made; `render` takes it.
     """
 
     image: np.ndarray

@@ -66,8 +66,10 @@ class Call(Generic[T]):
 
     @property
     def name(self) -> str:
-        """The same for the same request."""
-        return json.dumps([self.path, dict(self.query), self.body, self.accept], sort_keys=True)
+        """The same for the same request, by whatever version it is to be answered."""
+        told = {**self.query, **(self.body or {})}
+        told.pop("pool_version", None)
+        return json.dumps([self.path, told, self.accept], sort_keys=True)
 
     def by_version(self, pool_version: str | None) -> "Call[T]":
         """The same request, for this version of the pool unless it names one."""
