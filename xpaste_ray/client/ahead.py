@@ -39,7 +39,7 @@ def _loop_in_a_thread(client: AsyncComposeClient) -> Iterator[asyncio.AbstractEv
     """A loop, because a task can be ended while it waits for the network, and a thread cannot."""
     loop = asyncio.new_event_loop()
     # A daemon: a worker process that ends without closing its iterator does not wait for it.
-    thread = Thread(target=loop.run_forever, name="compose-client", daemon=True)
+    thread = Thread(target=loop.run_forever, name="xpaste-client", daemon=True)
     thread.start()
     try:
         yield loop
