@@ -1,7 +1,6 @@
 """What may be asked of the service, and how each answer is read: no request is sent here."""
 
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from xpaste_ray.client.answers import Answer
 from xpaste_ray.client.batches import Batch, ReceivedSample, check_zip, read_batch
 from xpaste_ray.client.errors import DamagedAnswer
 from xpaste_ray.client.versions import changed
+from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.masks import decode_png
 from xpaste_ray.storage import aside_of
 
@@ -69,7 +69,7 @@ class Call(Generic[T]):
         """The same for the same request, by whatever version it is to be answered."""
         told = {**self.query, **(self.body or {})}
         told.pop("pool_version", None)
-        return json.dumps([self.path, told, self.accept], sort_keys=True)
+        return fingerprint({"path": self.path, "told": told, "accept": self.accept})
 
     def by_version(self, pool_version: str | None) -> "Call[T]":
         """The same request, for this version of the pool unless it names one."""
