@@ -210,6 +210,7 @@ def test_pinned_client_asks_for_its_version_of_the_pool(make_client, live, tmp_p
         for ask in (client.compose, client.plans, client.pool, lambda: client.sample("small", 1, 2)):
             with pytest.raises(VersionChanged):
                 ask()
+        assert [one.status for one in service.heard[-4:]] == [409, 409, 200, 409]  # not composed in vain
 
 
 def test_listing_that_another_pool_interrupts_is_an_error(client, front, live):
