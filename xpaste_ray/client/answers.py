@@ -18,6 +18,10 @@ from xpaste_ray.client.retries import retry_after_s
 from xpaste_ray.client.versions import HEADERS, Versions, changed
 
 _COME_AGAIN = (408, 425, 429, 502, 503, 504)
+_OF_A_PROXY = {  # the service's own answers of these kinds have problem details
+    404: "nothing is served there yet, or the address is wrong",
+    500: "the replica was lost on the way",
+}
 _PROBLEM = "application/problem+json"
 _NEXT = {
     401: "give token=, or set XPASTE_SERVE_TOKEN",
@@ -70,9 +74,9 @@ def error_of(answer: Answer) -> ClientError:
     """What an answer that is no success says, as an error to raise."""
     problem = _problem(answer)
     status, request_id = answer.status, str(problem.get("request_id", ""))
-    detail = str(problem.get("detail") or _phrase(status))
+    detail = str(problem.get("detail") or _OF_A_PROXY.get(status) or _phrase(status))
     told = f"{status}: {detail}" + (f" (request {request_id})" if request_id else "")
-    if status in _COME_AGAIN or (status == 500 and not problem):  # a proxy's: the replica is lost
+    if status in _COME_AGAIN or (status in _OF_A_PROXY and not problem):
         return Busy(told, retry_after_s=retry_after_s(answer.headers))
     if status >= 500:
         return ServiceFailed(
