@@ -23,6 +23,7 @@ GROUND = [
 PURE = [
     "backgrounds",
     "cache",
+    "client",
     "compose.shards",
     "contexts.choice",
     "contexts.distractors",
@@ -71,6 +72,15 @@ PURE = [
     "runs",
     "samples",
     "selection",
+    "serve.app",
+    "serve.bodies",
+    "serve.front",
+    "serve.guard",
+    "serve.local",
+    "serve.requests",
+    "serve.schemas",
+    "serve.served",
+    "serve.service",
     "sources.annotated",
     "sources.candidates",
     "sources.diffusion",
@@ -126,6 +136,10 @@ def test_models_and_stages_do_not_import_ray():
     assert _loaded(MODELS) == "{'torch'}"
 
 
+def test_dataset_of_the_client_does_not_import_ray():
+    assert _loaded(["client.torch"]) == "{'torch'}"
+
+
 def test_driver_of_the_pipelines_does_not_import_torch():
     """Its memory is needed for the models' actors."""
     assert (
@@ -150,9 +164,9 @@ LAYER_OF = {
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace", "longtail",
                      "foregrounds", "contexts"], 1),
-    **dict.fromkeys(["models", "embedded", "torch"], 2),
+    **dict.fromkeys(["models", "embedded", "torch", "client"], 2),
     "stages": 3,
-    "pipelines": 4,
+    **dict.fromkeys(["pipelines", "serve"], 4),
     **dict.fromkeys(["cli", "report", "report_pool", "report_selection", "report_longtail",
                      "report_contexts", "report_em"], 5),
 }  # fmt: skip
