@@ -49,7 +49,8 @@ PASSING = {
     "429": status(429), "502": status(502), "503": status(503), "504": status(504),
     "lost replica": status(500), "no route yet": status(404), "closed": closed, "cut": cut,
     "cut unnoticed": cut_unnoticed, "image": flipped(b"images/000004"),
-    "annotations": flipped(b"annotations.json"), "no versions": header("x-pool-version", ""), "page": body(b"<html>"),
+    "annotations": flipped(b"annotations.json"), "page": body(b"<html>"),
+    "no versions": header("x-pool-version", ""),
 }  # fmt: skip
 
 
