@@ -63,6 +63,8 @@ class ServeSettings(Section):
 
     token_file: its lines are the tokens, any of which opens; it is read again when it changes. Without it the
     environment variable XPASTE_SERVE_TOKEN is the token. insecure: serve without any.
+    hosts: where there is no token, the names by which it may be called, beside any address; all, if none is
+    named.
     threads: images that one replica composes at a time.
     """
 
@@ -77,6 +79,7 @@ class ServeSettings(Section):
     recipes: dict[Name, RecipeSettings] = Field(default_factory=dict)
     token_file: str | None = None
     insecure: bool = False
+    hosts: tuple[str, ...] = ()
     threads: PositiveInt = 1
     limits: ServeLimits = ServeLimits()
 

@@ -15,20 +15,27 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xpaste_ray.config.serve import ServeLimits
+from xpaste_ray.serve.guard import safe_request_id
 from xpaste_ray.serve.problems import Problem, problem_response
 
 VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 IMPORT_PATH = "xpaste_ray.serve.front:middlewares"
 BODY_BYTES_VARIABLE = "XPASTE_SERVE_BODY_BYTES"
+BODY_SECONDS_VARIABLE = "XPASTE_SERVE_BODY_SECONDS"
 
-_OPERATORS_OWN = {b"x-request-timeout-seconds", b"x-request-disconnect-disabled"}
+_REQUEST_ID = b"x-request-id"
+_NOT_FROM_CLIENTS = {  # Ray obeys them, with - or _
+    b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id",
+    b"x-session-id", _REQUEST_ID,
+}  # fmt: skip
 
 
 def middlewares() -> list[Middleware]:
-    """For Ray. XPASTE_SERVE_BODY_BYTES: the ceiling of a body; that of `ServeLimits` if it is not set."""
+    """For Ray. Both variables are those of `ServeLimits`, whose values hold where they are not set."""
     limits = ServeLimits()
     most = int(os.environ.get(BODY_BYTES_VARIABLE, limits.body_bytes))
-    return [Middleware(Front, body_bytes=most, body_seconds=limits.body_seconds)]
+    seconds = float(os.environ.get(BODY_SECONDS_VARIABLE, limits.body_seconds))
+    return [Middleware(Front, body_bytes=most, body_seconds=seconds)]
 
 
 class Front:
@@ -42,14 +49,17 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["headers"] = [pair for pair in scope["headers"] if pair[0].lower() not in _OPERATORS_OWN]
+        told = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
+        request_id = safe_request_id(told.decode("latin-1"))  # the one in Ray's logs, too
+        kept = [pair for pair in scope["headers"] if pair[0].replace(b"_", b"-") not in _NOT_FROM_CLIENTS]
+        scope["headers"] = [*kept, (_REQUEST_ID, request_id.encode())]
         body = _Body(receive, self._bytes, self._seconds)
         if any(name == b"content-length" and _above(value, self._bytes) for name, value in scope["headers"]):
             body.problem = _too_large(self._bytes)
         if body.problem is None:
             await self._app(scope, body, body.unless_refused(send))
         if body.problem is not None and not body.answered:
-            await problem_response(body.problem, _request_id(scope))(scope, receive, send)
+            await problem_response(body.problem, request_id)(scope, receive, send)
 
 
 class _Body:
@@ -98,8 +108,3 @@ def _above(value: bytes, most: int) -> bool:
 
 def _too_large(most: int) -> Problem:
     return Problem(413, f"a body has {most} bytes at most", headers={"Connection": "close"})
-
-
-def _request_id(scope: Scope) -> str:
-    told = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return told.decode("latin-1")[:128]
