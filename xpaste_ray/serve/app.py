@@ -48,6 +48,7 @@ def make_app(service: Service, listener: Listener, log: logging.Logger) -> Guard
         description="Composed images with exact masks: instances of a pool, pasted on backgrounds. The same "
         "request to the same versions gives the same bytes.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        redirect_slashes=False,
     )
     _add_looks(app, service)
     _add_pool(app, service)
@@ -230,7 +231,7 @@ async def _composed(
     body = order.body(form)
     parts = order.parts(body)
     ends_at = asyncio.get_running_loop().time() + service.limits.seconds
-    first, is_last = await _within(service, service.cores.run(next, parts))
+    first, is_last = await _within(service, service.cores.run(lambda: next(parts)))
     name = f"xpaste-{order.seed}-{order.first}-{order.count}{body.suffix}"
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
     if is_last:
@@ -246,7 +247,7 @@ async def _all(
     is_last = False
     while not is_last:
         async with asyncio.timeout_at(ends_at):
-            part, is_last = await service.cores.run(next, parts)
+            part, is_last = await service.cores.run(lambda: next(parts), begun=True)
         yield part
 
 
