@@ -10,6 +10,7 @@ cluster it is set where Ray is started. Without it a replica still refuses, once
 import asyncio
 import os
 import time
+from collections import deque
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +24,7 @@ IMPORT_PATH = "xpaste_ray.serve.front:middlewares"
 BODY_BYTES_VARIABLE = "XPASTE_SERVE_BODY_BYTES"
 BODY_SECONDS_VARIABLE = "XPASTE_SERVE_BODY_SECONDS"
 
+_HELD_BYTES = 64 * 2**20  # of bodies that are still arriving
 _REQUEST_ID = b"x-request-id"
 _NOT_FROM_CLIENTS = {  # Ray obeys them, with - or _
     b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id",
@@ -44,6 +46,7 @@ class Front:
 
     def __init__(self, app: ASGIApp, body_bytes: int, body_seconds: float) -> None:
         self._app, self._bytes, self._seconds = app, body_bytes, body_seconds
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,10 +59,30 @@ class Front:
         body = _Body(receive, self._bytes, self._seconds)
         if any(name == b"content-length" and _above(value, self._bytes) for name, value in scope["headers"]):
             body.problem = _too_large(self._bytes)
+        begun = await self._hold(body)
         if body.problem is None:
-            await self._app(scope, body, body.unless_refused(send))
+            await self._app(scope, _Resumed(begun, body), body.unless_refused(send))
         if body.problem is not None and not body.answered:
-            await problem_response(body.problem, request_id)(scope, receive, send)
+            response = problem_response(body.problem, request_id)
+            response.headers["X-Request-ID"] = request_id
+            await response(scope, receive, send)
+
+    async def _hold(self, body: "_Body") -> deque[Message]:
+        """What there is of a body once it ended, or once so much is held of all that no more can be.
+
+        A request takes one of a replica's places only then: those whose bodies never end take none.
+        """
+        begun: deque[Message] = deque()
+        held = 0
+        try:
+            while not body.ended and self._held < _HELD_BYTES:
+                begun.append(await body())
+                size = len(begun[-1].get("body", b""))
+                held += size
+                self._held += size
+        finally:
+            self._held -= held
+        return begun
 
 
 class _Body:
@@ -69,14 +92,19 @@ class _Body:
         self._receive, self._most = receive, most
         self._left, self._ends = most, time.monotonic() + seconds
         self._seconds = seconds
-        self._whole = False
+        self._over = False
         self.problem: Problem | None = None
         self.answered = False
+
+    @property
+    def ended(self) -> bool:
+        """It is whole, or nothing more will come."""
+        return self._over or self.problem is not None
 
     async def __call__(self) -> Message:
         if self.problem is not None:
             return {"type": "http.disconnect"}
-        if self._whole:
+        if self._over:
             return await self._receive()
         try:
             async with asyncio.timeout(max(self._ends - time.monotonic(), 0)):
@@ -90,7 +118,7 @@ class _Body:
         if self._left < 0:
             self.problem = _too_large(self._most)
             return {"type": "http.disconnect"}
-        self._whole = message["type"] == "http.request" and not message.get("more_body", False)
+        self._over = not message.get("more_body", False)
         return message
 
     def unless_refused(self, send: Send) -> Send:
@@ -100,6 +128,16 @@ class _Body:
                 await send(message)
 
         return send_or_not
+
+
+class _Resumed:
+    """`receive` for a body of which some is there already."""
+
+    def __init__(self, begun: deque[Message], body: _Body) -> None:
+        self._begun, self._body = begun, body
+
+    async def __call__(self) -> Message:
+        return self._begun.popleft() if self._begun else await self._body()
 
 
 def _above(value: bytes, most: int) -> bool:
