@@ -78,8 +78,8 @@ def test_with_a_token_any_name_will_do(client_of, tmp_path):
 
 @pytest.mark.parametrize(
     "media_type",
-    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain; application/json", ""],
-)  # fmt: skip
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/json", ""],
+)
 def test_what_a_form_of_a_web_page_can_send_is_refused(client_of, media_type):
     answer = client_of().post("/v1/compose", content='{"count": 1}', headers={"Content-Type": media_type})
     assert answer.status_code == 415
