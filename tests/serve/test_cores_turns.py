@@ -66,6 +66,20 @@ def test_whoever_goes_away_as_the_core_comes_gives_it_back():
     assert _run(scenario) == ("still", 0)
 
 
+def test_whoever_has_no_patience_hears_of_it_and_the_core_is_not_lost():
+    async def scenario():
+        cores, gate = Cores(1, 9), threading.Event()
+        first = asyncio.create_task(cores.run(gate.wait))
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            await cores.run(lambda: "never", patience_s=0.05)
+        gate.set()
+        await first
+        return await cores.run(lambda: "still", patience_s=5), cores.waiting
+
+    assert _run(scenario) == ("still", 0)
+
+
 def test_another_request_is_refused_only_where_all_cores_are_taken():
     async def scenario():
         cores, gate = Cores(1, 0), threading.Event()

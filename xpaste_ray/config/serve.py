@@ -32,8 +32,8 @@ class ServeLimits(Section):
     """What one request may cost, and how many may wait.
 
     count: images. megapixels: of all of them together. body_bytes: of what a client sends, within
-    body_seconds. seconds: from the whole request to the whole answer. waiting: requests that may wait for a
-    core of a replica; another one is told to come again.
+    body_seconds. seconds: from the whole request to the whole answer, half of which it may wait for a core.
+    waiting: requests that may wait for a core of a replica; another one is told to come again.
     """
 
     count: Annotated[int, Field(ge=1, le=4096)] = 64

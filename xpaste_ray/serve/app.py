@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from importlib.resources import files
 from typing import Annotated, TypeVar
 
@@ -112,7 +112,7 @@ def _add_pool(app: FastAPI, service: Service) -> None:
         if _matches(if_none_match, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         service.cores.admit()
-        data = await _within(service, service.cores.run(lambda: encode_png(served.pool.instance(row).rgba)))
+        data = await _work(service, lambda: encode_png(served.pool.instance(row).rgba))
         return Response(data, 200, headers, "image/png")
 
     @app.get(
@@ -174,7 +174,7 @@ def _add_composing(app: FastAPI, service: Service) -> None:
         order = _order(service, told)
         service.cores.admit()
         _tell(request, order.served, count=told.count)
-        found = await _within(service, service.cores.run(lambda: [plan_to_row(p) for p in order.plans()]))
+        found = await _work(service, lambda: [plan_to_row(p) for p in order.plans()])
         text = json.dumps({"pool_version": order.served.versions.pool, "plans": found})
         headers = _version_headers(order.served)
         return Response(text, 200, headers, "application/json")  # as it is: it may be long
@@ -201,7 +201,7 @@ def _add_composing(app: FastAPI, service: Service) -> None:
             body = body_for(form, served, rules.settings.output, "render")
             return body.add([composed]) + body.end(), body.media_type
 
-        data, media_type = await _within(service, service.cores.run(work))
+        data, media_type = await _work(service, work)
         return Response(data, 200, _version_headers(served) | {"Vary": "Accept"}, media_type)
 
 
@@ -226,12 +226,12 @@ async def _composed(
     _tell(request, order.served, count=order.count)
     if form in FORMAT_OF:
         quality = order.rules.settings.output.quality
-        data = await _within(service, service.cores.run(lambda: _image(_only(order), form, quality)))
+        data = await _work(service, lambda: _image(_only(order), form, quality))
         return Response(data, 200, headers, form)
     body = order.body(form)
     parts = order.parts(body)
     ends_at = asyncio.get_running_loop().time() + service.limits.seconds
-    first, is_last = await _within(service, service.cores.run(lambda: next(parts)))
+    first, is_last = await _work(service, lambda: next(parts))
     name = f"xpaste-{order.seed}-{order.first}-{order.count}{body.suffix}"
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
     if is_last:
@@ -251,16 +251,17 @@ async def _all(
         yield part
 
 
-async def _within(service: Service, work: Awaitable[T]) -> T:
-    """What the work gives, or Problem 503 if that takes longer than the operator allows."""
+async def _work(service: Service, work: Callable[[], T]) -> T:
+    """What the work gives, or Problem 503 if that takes longer than the operator allows. Half of the time is
+    for waiting: an answer that is begun late would be cut off, and its work lost."""
     seconds = service.limits.seconds
     try:
         async with asyncio.timeout(seconds):
-            return await work
+            return await service.cores.run(work, patience_s=seconds / 2)
     except TimeoutError:
         raise Problem(
             503,
-            f"this took longer than {seconds:g} s: ask for less, or again later",
+            f"this cannot be answered within {seconds:g} s: ask for less, or again later",
             headers={"Retry-After": "5"},
         ) from None
 

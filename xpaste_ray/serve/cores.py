@@ -34,13 +34,16 @@ class Cores:
         if not self._free and self.waiting >= self._most:
             raise too_many((self.waiting + 1) * self._mean_s / self._threads)
 
-    async def run(self, work: Callable[[], T], begun: bool = False) -> T:
-        """The result of `work` in a thread, once a core is free. begun: of an answer whose first part was
-        sent: it goes before all that are not, or its client would wait for each part as for a new request.
+    async def run(self, work: Callable[[], T], begun: bool = False, patience_s: float | None = None) -> T:
+        """The result of `work` in a thread, once a core is free; TimeoutError if none is in `patience_s`.
+
+        begun: of an answer whose first part was sent. It goes before all that are not, or its client would
+        wait for each part as for a new request.
         """
         self.waiting += 1
         try:
-            await self._turn(begun)
+            async with asyncio.timeout(patience_s):
+                await self._turn(begun)
         finally:
             self.waiting -= 1
         began = time.perf_counter()

@@ -76,6 +76,12 @@ def _check_port(address: Address) -> None:
             ) from None
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 def _set_environment(folder: Path, haproxy: bool, limits: ServeLimits) -> None:
     """What Ray reads when it is imported, here and in the processes that it starts."""
     if "ray" in sys.modules:
@@ -94,6 +100,8 @@ def _set_environment(folder: Path, haproxy: bool, limits: ServeLimits) -> None:
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),  # Ray's fixed ones may be another service's
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
             "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": _CLIENT_SECONDS,
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # nobody else sends requests here
