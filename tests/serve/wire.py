@@ -5,7 +5,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,24 @@ def get(port: int, path: str, *headers: str, token: str | None = TOKEN) -> Answe
     return ask(port, [head("GET", path, "Connection: close", *headers, token=token) + b"\r\n"])
 
 
+async def post_and_wait(port: int, path: str, body: bytes) -> Answer:
+    """`post`, beside others."""
+    told = ("Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close")
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    try:
+        writer.write(head("POST", path, *told) + b"\r\n" + body)
+        data = b"".join([part async for part in _parts(reader)])
+    finally:
+        writer.transport.abort()
+    return _parsed(data, began)
+
+
+async def _parts(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while part := await reader.read(2**20):
+        yield part
+
+
 async def send_and_leave(port: int, request: bytes, seconds: float) -> None:
     """Ask, wait, and be gone without a word, whatever comes."""
     with contextlib.suppress(OSError):
@@ -86,12 +104,17 @@ def _read(connection: socket.socket, began: float) -> Answer:
     with contextlib.suppress(OSError):
         while b"\r\n\r\n" not in data and (part := connection.recv(65536)):
             data += part
-    top, _, body = data.partition(b"\r\n\r\n")
-    first, *lines = top.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    length = int(headers.get("content-length", "0"))
+    answer = _parsed(data, began)
+    length, body = int(answer.headers.get("content-length", "0")), answer.body
     with contextlib.suppress(OSError):
         while len(body) < length and (part := connection.recv(65536)):
             body += part
+    return Answer(answer.status, answer.headers, body, time.monotonic() - began)
+
+
+def _parsed(data: bytes, began: float) -> Answer:
+    top, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = top.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     status = int(first.split()[1]) if first.startswith("HTTP/") else 0
     return Answer(status, headers, body, time.monotonic() - began)
