@@ -33,8 +33,8 @@ class ServeLimits(Section):
 
     count: images. megapixels: of all of them together. image_seconds: of a core, for one image, as
     `serve.cost` tells it beforehand; all together may take `seconds`. body_bytes: of what a client sends,
-    within body_seconds. seconds: from the whole request to the whole answer. waiting: requests that may wait
-    for a core of a replica; another one is told to come again.
+    within body_seconds. seconds: from the whole request to the whole answer, half of which it may wait for a
+    core. waiting: requests that may wait for a core of a replica; another one is told to come again.
     """
 
     count: Annotated[int, Field(ge=1, le=4096)] = 64
@@ -65,6 +65,8 @@ class ServeSettings(Section):
 
     token_file: its lines are the tokens, any of which opens; it is read again when it changes. Without it the
     environment variable XPASTE_SERVE_TOKEN is the token. insecure: serve without any.
+    hosts: where there is no token, the names by which it may be called, beside any address; all, if none is
+    named.
     threads: images that one replica composes at a time.
     """
 
@@ -79,6 +81,7 @@ class ServeSettings(Section):
     recipes: dict[Name, RecipeSettings] = Field(default_factory=dict)
     token_file: str | None = None
     insecure: bool = False
+    hosts: tuple[str, ...] = ()
     threads: PositiveInt = 1
     limits: ServeLimits = ServeLimits()
 

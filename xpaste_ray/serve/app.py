@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import FastAPI, Header, Path, Query, Request
@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from xpaste_ray import __version__
 from xpaste_ray.compose.compositor import Composed
-from xpaste_ray.compose.plan import PastePlan, plan_to_row
+from xpaste_ray.compose.plan import plan_to_row
 from xpaste_ray.formats.images import ImageEncoding, encode_image
 from xpaste_ray.masks import encode_png
 from xpaste_ray.serve import schemas
@@ -53,6 +53,7 @@ def make_app(service: Service, listener: Listener, log: logging.Logger) -> Guard
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         docs_url=None,  # FastAPI's own pages fetch their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
     )
     add_looks(app)
     _add_health(app)
@@ -113,7 +114,7 @@ def _add_pool(app: FastAPI, service: Service) -> None:
         if _matches(if_none_match, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         service.cores.admit()
-        data = await _within(service, service.cores.run(lambda: encode_png(served.pool.instance(row).rgba)))
+        data = await _work(service, lambda: encode_png(served.pool.instance(row).rgba))
         return Response(data, 200, headers, "image/png")
 
     @app.get(
@@ -175,7 +176,8 @@ def _add_composing(app: FastAPI, service: Service) -> None:
         order = _order(service, told)
         service.cores.admit()
         _tell(request, order.served, count=told.count)
-        found = await _within(service, _planned(service, order))
+        pieces = order.plans()
+        found = await _work(service, lambda: next(pieces), lambda plans: len(plans) == order.count)
         rows = [plan_to_row(plan) for plan in found]
         text = json.dumps({"pool_version": order.served.versions.pool, "plans": rows})
         headers = _version_headers(order.served)
@@ -203,7 +205,7 @@ def _add_composing(app: FastAPI, service: Service) -> None:
             body = body_for(form, served, rules.settings.output, "render")
             return body.add([composed]) + body.end(), body.media_type
 
-        data, media_type = await _within(service, service.cores.run(work))
+        data, media_type = await _work(service, work)
         return Response(data, 200, _version_headers(served) | {"Vary": "Accept"}, media_type)
 
 
@@ -228,12 +230,12 @@ async def _composed(
     _tell(request, order.served, count=order.count)
     if form in FORMAT_OF:
         quality = order.rules.settings.output.quality
-        data = await _within(service, service.cores.run(lambda: _image(_only(order), form, quality)))
+        data = await _work(service, lambda: _image(_only(order), form, quality))
         return Response(data, 200, headers, form)
     body = order.body(form)
     parts = order.parts(body)
     ends_at = asyncio.get_running_loop().time() + service.limits.seconds
-    first, is_last = await _within(service, _first(service, parts))
+    first, is_last = await _work(service, lambda: next(parts), lambda part: bool(part[0]))
     name = f"xpaste-{order.seed}-{order.first}-{order.count}{body.suffix}"
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
     if is_last:
@@ -243,27 +245,11 @@ async def _composed(
     return response
 
 
-async def _planned(service: Service, order: Order) -> list[PastePlan]:
-    found: list[PastePlan] = []
-    pieces = order.plans()
-    while len(found) < order.count:
-        found = await service.cores.run(lambda: next(pieces))
-    return found
-
-
-async def _first(service: Service, parts: Iterator[tuple[bytes, bool]]) -> tuple[bytes, bool]:
-    """The first part that holds anything."""
-    part = b""
-    while not part:
-        part, is_last = await service.cores.run(lambda: next(parts))
-    return part, is_last
-
-
 async def _all(service: Service, first: bytes, parts: Iterator[tuple[bytes, bool]]) -> AsyncIterator[bytes]:
     yield first
     is_last = False
     while not is_last:
-        part, is_last = await service.cores.run(lambda: next(parts))
+        part, is_last = await service.cores.run(lambda: next(parts), begun=True)
         yield part
 
 
@@ -277,16 +263,23 @@ class _Streamed(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _within(service: Service, work: Awaitable[T]) -> T:
-    """What the work gives, or Problem 503 if that takes longer than the operator allows."""
+async def _work(
+    service: Service, work: Callable[[], T], is_enough: Callable[[T], bool] = lambda found: True
+) -> T:
+    """What the work gives, done again until that is enough; or Problem 503 if that takes longer than the
+    operator allows. Half of the time is for waiting: an answer that is begun late would be cut off, and its
+    work lost."""
     seconds = service.limits.seconds
     try:
         async with asyncio.timeout(seconds):
-            return await work
+            found = await service.cores.run(work, patience_s=seconds / 2)
+            while not is_enough(found):
+                found = await service.cores.run(work, begun=True)
+            return found
     except TimeoutError:
         raise Problem(
             503,
-            f"this took longer than {seconds:g} s: ask for less, or again later",
+            f"this cannot be answered within {seconds:g} s: ask for less, or again later",
             headers={"Retry-After": "5"},
         ) from None
 

@@ -33,7 +33,8 @@ class _ToReplica:
                 await receive()
                 await send({"type": f"lifespan.{answer}.complete"})
             return
-        await serve.get_replica_context().servable_object.answer(scope, receive, send)
+        replica: Any = serve.get_replica_context().servable_object
+        await replica.answer(scope, receive, send)
 
 
 @serve.deployment(
@@ -98,7 +99,7 @@ class Compositor:
         )  # fmt: skip
 
 
-compositor = Compositor.bind()
+compositor = Compositor.bind()  # type: ignore[attr-defined]
 
 
 class _Meters:

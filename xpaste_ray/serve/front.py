@@ -10,26 +10,35 @@ cluster it is set where Ray is started. Without it a replica still refuses, once
 import asyncio
 import os
 import time
+from collections import deque
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xpaste_ray.config.serve import ServeLimits
+from xpaste_ray.serve.guard import safe_request_id
 from xpaste_ray.serve.problems import Problem, problem_response
 from xpaste_ray.serve.relief import Relief
 
 VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 IMPORT_PATH = "xpaste_ray.serve.front:middlewares"
 BODY_BYTES_VARIABLE = "XPASTE_SERVE_BODY_BYTES"
+BODY_SECONDS_VARIABLE = "XPASTE_SERVE_BODY_SECONDS"
 
-_OPERATORS_OWN = {b"x-request-timeout-seconds", b"x-request-disconnect-disabled"}
+_HELD_BYTES = 64 * 2**20  # of bodies that are still arriving
+_REQUEST_ID = b"x-request-id"
+_NOT_FROM_CLIENTS = {  # Ray obeys them, with - or _
+    b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id",
+    b"x-session-id", _REQUEST_ID,
+}  # fmt: skip
 
 
 def middlewares() -> list[Middleware]:
-    """For Ray. XPASTE_SERVE_BODY_BYTES: the ceiling of a body; that of `ServeLimits` if it is not set."""
+    """For Ray. Both variables are those of `ServeLimits`, whose values hold where they are not set."""
     limits = ServeLimits()
     most = int(os.environ.get(BODY_BYTES_VARIABLE, limits.body_bytes))
-    return [Middleware(Relief), Middleware(Front, body_bytes=most, body_seconds=limits.body_seconds)]
+    seconds = float(os.environ.get(BODY_SECONDS_VARIABLE, limits.body_seconds))
+    return [Middleware(Relief), Middleware(Front, body_bytes=most, body_seconds=seconds)]
 
 
 class Front:
@@ -38,19 +47,43 @@ class Front:
 
     def __init__(self, app: ASGIApp, body_bytes: int, body_seconds: float) -> None:
         self._app, self._bytes, self._seconds = app, body_bytes, body_seconds
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["headers"] = [pair for pair in scope["headers"] if pair[0].lower() not in _OPERATORS_OWN]
+        told = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
+        request_id = safe_request_id(told.decode("latin-1"))  # the one in Ray's logs, too
+        kept = [pair for pair in scope["headers"] if pair[0].replace(b"_", b"-") not in _NOT_FROM_CLIENTS]
+        scope["headers"] = [*kept, (_REQUEST_ID, request_id.encode())]
         body = _Body(receive, self._bytes, self._seconds)
         if any(name == b"content-length" and _above(value, self._bytes) for name, value in scope["headers"]):
             body.problem = _too_large(self._bytes)
+        begun = await self._hold(body)
         if body.problem is None:
-            await self._app(scope, body, body.unless_refused(send))
+            await self._app(scope, _Resumed(begun, body), body.unless_refused(send))
         if body.problem is not None and not body.answered:
-            await problem_response(body.problem, _request_id(scope))(scope, receive, send)
+            response = problem_response(body.problem, request_id)
+            response.headers["X-Request-ID"] = request_id
+            await response(scope, receive, send)
+
+    async def _hold(self, body: "_Body") -> deque[Message]:
+        """What there is of a body once it ended, or once so much is held of all that no more can be.
+
+        A request takes one of a replica's places only then: those whose bodies never end take none.
+        """
+        begun: deque[Message] = deque()
+        held = 0
+        try:
+            while not body.ended and self._held < _HELD_BYTES:
+                begun.append(await body())
+                size = len(begun[-1].get("body", b""))
+                held += size
+                self._held += size
+        finally:
+            self._held -= held
+        return begun
 
 
 class _Body:
@@ -60,14 +93,19 @@ class _Body:
         self._receive, self._most = receive, most
         self._left, self._ends = most, time.monotonic() + seconds
         self._seconds = seconds
-        self._whole = False
+        self._over = False
         self.problem: Problem | None = None
         self.answered = False
+
+    @property
+    def ended(self) -> bool:
+        """It is whole, or nothing more will come."""
+        return self._over or self.problem is not None
 
     async def __call__(self) -> Message:
         if self.problem is not None:
             return {"type": "http.disconnect"}
-        if self._whole:
+        if self._over:
             return await self._receive()
         try:
             async with asyncio.timeout(max(self._ends - time.monotonic(), 0)):
@@ -81,7 +119,7 @@ class _Body:
         if self._left < 0:
             self.problem = _too_large(self._most)
             return {"type": "http.disconnect"}
-        self._whole = message["type"] == "http.request" and not message.get("more_body", False)
+        self._over = not message.get("more_body", False)
         return message
 
     def unless_refused(self, send: Send) -> Send:
@@ -93,14 +131,19 @@ class _Body:
         return send_or_not
 
 
+class _Resumed:
+    """`receive` for a body of which some is there already."""
+
+    def __init__(self, begun: deque[Message], body: _Body) -> None:
+        self._begun, self._body = begun, body
+
+    async def __call__(self) -> Message:
+        return self._begun.popleft() if self._begun else await self._body()
+
+
 def _above(value: bytes, most: int) -> bool:
     return not value.isdigit() or int(value[:20]) > most
 
 
 def _too_large(most: int) -> Problem:
     return Problem(413, f"a body has {most} bytes at most", headers={"Connection": "close"})
-
-
-def _request_id(scope: Scope) -> str:
-    told = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return told.decode("latin-1")[:128]

@@ -4,12 +4,14 @@ It goes first in a replica, and may go first in Ray's proxies, too, see `front`.
 """
 
 import asyncio
+import ipaddress
 import re
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +23,7 @@ OPEN = ("/healthz", "/readyz")
 """Paths that need no token."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_CLOSE = {"Connection": "close"}  # what is still on its way is not waited for
 
 
 @dataclass(slots=True)
@@ -58,7 +61,8 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        exchange = Exchange(_request_id(headers), scope["method"], scope["path"])
+        request_id = safe_request_id(headers.get("x-request-id", ""))
+        exchange = Exchange(request_id, scope["method"], scope["path"])
         scope["state"] = {**scope.get("state", {}), "exchange": exchange}
         began = time.perf_counter()
 
@@ -84,6 +88,8 @@ class Guard:
     ) -> None:
         try:
             self._admit(scope["path"], headers)
+            if scope["method"] == "POST":
+                _check_media_type(headers.get("content-type", ""))
             body = await self._body(headers, receive)
             if body is None:
                 exchange.status = 499
@@ -96,7 +102,11 @@ class Guard:
                 raise
 
     def _admit(self, path: str, headers: Mapping[str, str]) -> None:
-        if path in OPEN or self._rules.tokens.admits(headers.get("authorization")):
+        if path in OPEN:
+            return
+        if self._rules.tokens.open_to_all:
+            _check_host(headers.get("host", ""), self._rules.hosts)
+        if self._rules.tokens.admits(headers.get("authorization")):
             return
         raise Problem(
             401,
@@ -107,10 +117,9 @@ class Guard:
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes | None:
         """The whole body; None if the client went away. Problem if it must not be read."""
         limits = self._rules.limits
-        close = {"Connection": "close"}  # what is still on its way is not waited for
-        too_large = Problem(413, f"a body has {limits.body_bytes} bytes at most", headers=close)
+        too_large = Problem(413, f"a body has {limits.body_bytes} bytes at most", headers=_CLOSE)
         if headers.get("content-encoding", "identity") != "identity":
-            raise Problem(415, "send the body as it is, without Content-Encoding", headers=close)
+            raise Problem(415, "send the body as it is, without Content-Encoding", headers=_CLOSE)
         told = headers.get("content-length", "0")
         if told.isdecimal() and int(told[:20]) > limits.body_bytes:
             raise too_large
@@ -129,7 +138,7 @@ class Guard:
                         break
         except TimeoutError:
             raise Problem(
-                408, f"the body did not arrive within {limits.body_seconds:g} s", headers=close
+                408, f"the body did not arrive within {limits.body_seconds:g} s", headers=_CLOSE
             ) from None
         body = b"".join(parts)
         try:
@@ -148,6 +157,9 @@ class Rules(Protocol):
     @property
     def limits(self) -> ServeLimits: ...
 
+    @property
+    def hosts(self) -> tuple[str, ...]: ...
+
 
 class _Replay:
     """`receive` for a body that was read already; then what the client does."""
@@ -163,7 +175,39 @@ class _Replay:
         return await self._receive()
 
 
-def _request_id(headers: Mapping[str, str]) -> str:
+def _check_host(host: str, known: tuple[str, ...]) -> None:
+    """Problem 421 if the service is called by a name that nobody gave it, where the operator lists names.
+
+    A web page can give this machine a name of its own (DNS rebinding) and so read what only it can reach.
+    An address cannot be had that way.
+    """
+    name = _name(host)
+    if known and name not in map(str.lower, known) and not _is_address(name):
+        raise Problem(421, "this service has another name: call it by its address", headers=_CLOSE)
+
+
+def _check_media_type(content_type: str) -> None:
+    """Problem 415 if it is not JSON: what any web page may send to any server unasked never is."""
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise Problem(415, "send JSON, with Content-Type: application/json", headers=_CLOSE)
+
+
+def safe_request_id(told: str) -> str:
     """The client's or the proxy's, if it is one that can be logged."""
-    told = headers.get("x-request-id", "")
     return told if _REQUEST_ID.fullmatch(told) else str(uuid.uuid4())
+
+
+def _name(host: str) -> str:
+    """Of a Host header, without its port; "" if there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

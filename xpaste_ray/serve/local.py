@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpaste_ray.config.serve import ServeSettings
+from xpaste_ray.config.serve import ServeLimits, ServeSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.serve import front
 from xpaste_ray.serve.tokens import VARIABLE as TOKEN_VARIABLE
 
 APPLICATION = "xpaste"
+_LAST_ANSWERS_S = 3.0  # after a signal to end
 _CLIENT_SECONDS = "60"  # HAProxy's own is an hour, in which a half-open connection stays
 
 
@@ -38,14 +39,18 @@ class Address:
 
 
 def check_exposure(address: Address, settings: ServeSettings) -> ServeSettings:
-    """The settings, open to all only where nobody else can come. ConfigError."""
-    if settings.token_file or os.environ.get(TOKEN_VARIABLE) or settings.insecure:
+    """The settings; without a token open to all, where nobody else can come, by this machine's own names.
+
+    ConfigError if others can come, and nobody said that they may.
+    """
+    if settings.token_file or os.environ.get(TOKEN_VARIABLE):
         return settings
-    if not address.is_loopback:
+    if not (address.is_loopback or settings.insecure):
         raise ConfigError(
             f"--host {address.host} lets others in: give --token-file, or --insecure if anyone may compose"
         )
-    return settings.model_copy(update={"insecure": True})
+    hosts = settings.hosts or ("localhost", socket.gethostname(), address.host)
+    return settings.model_copy(update={"insecure": True, "hosts": hosts})
 
 
 def with_absolute_paths(settings: ServeSettings) -> ServeSettings:
@@ -68,7 +73,7 @@ def serve_here(
     """Serve until a signal to end. ready: is called once requests are answered. ConfigError."""
     _check_port(address)
     with tempfile.TemporaryDirectory(prefix="xpaste-serve-") as folder:
-        _set_environment(Path(folder), haproxy)
+        _set_environment(Path(folder), haproxy, settings.limits)
         _serve(settings, address, replicas, ready)
 
 
@@ -85,12 +90,20 @@ def _check_port(address: Address) -> None:
             ) from None
 
 
-def _set_environment(folder: Path, haproxy: bool) -> None:
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _set_environment(folder: Path, haproxy: bool, limits: ServeLimits) -> None:
     """What Ray reads when it is imported, here and in the processes that it starts."""
     if "ray" in sys.modules:
         raise RuntimeError("ray is imported already: it would not hear what is set now")
     told = {
         front.VARIABLE: front.IMPORT_PATH,
+        front.BODY_BYTES_VARIABLE: str(limits.body_bytes),
+        front.BODY_SECONDS_VARIABLE: str(limits.body_seconds),
         "RAY_SERVE_LOG_TO_STDERR": "0",
         # our handlers never block, so they need no loops of their own: a millisecond less for an image
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -104,8 +117,11 @@ def _set_environment(folder: Path, haproxy: bool) -> None:
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),  # Ray's fixed ones may be another service's
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
             "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": _CLIENT_SECONDS,
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # nobody else sends requests here
         }
     for name, value in told.items():
         os.environ.setdefault(name, value)
@@ -138,14 +154,18 @@ def _serve(settings: ServeSettings, address: Address, replicas: int, ready: Call
                 "host": address.host, "port": address.port, "request_timeout_s": settings.limits.seconds + 10,
             },
         )  # fmt: skip
-        app = Compositor.options(
+        app = Compositor.options(  # type: ignore[attr-defined]
             num_replicas=replicas,
             ray_actor_options={"num_cpus": settings.threads},
+            graceful_shutdown_timeout_s=_LAST_ANSWERS_S,
+            graceful_shutdown_wait_loop_s=0.2,
             user_config=settings.model_dump(mode="json"),
         ).bind()
-        serve.run(app, name=APPLICATION, route_prefix="/")
-        ready()
-        end.wait()
+        try:
+            serve.run(app, name=APPLICATION, route_prefix="/")
+            ready()
+            end.wait()
+        finally:
+            serve.delete(APPLICATION)  # no more: what else the cluster serves is not ours
     finally:
-        serve.shutdown()
         ray.shutdown()

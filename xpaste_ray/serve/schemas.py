@@ -204,13 +204,14 @@ _ERRORS = {
     408: "The body took too long to arrive.",
     409: "Another version of the pool is served than `pool_version`.",
     413: "The body is too large.",
-    415: "The body is packed.",
+    415: "The body is packed, or no JSON.",
+    421: "The service is called by a name that is not its own.",
     422: "The request cannot be answered: `errors` says which field, and why.",
     429: "Too many requests wait: come again after Retry-After.",
     500: "This failed; the log says why.",
     503: "No replica is free, or this took too long: come again after Retry-After.",
 }
-_ALWAYS = (400, 401, 408, 413, 415, 422, 500)
+_ALWAYS = (400, 401, 408, 413, 415, 421, 422, 500)
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

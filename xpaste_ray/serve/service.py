@@ -41,6 +41,10 @@ class Service:
     def limits(self) -> ServeLimits:
         return self.served.settings.limits
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return self.served.settings.hosts
+
     async def update(self, settings: ServeSettings) -> None:
         """Open what the settings name beside what is served, then serve that. Where that cannot be done, the
         old version stays, the log says why, and `update_state` is `failed`."""
