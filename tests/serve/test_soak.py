@@ -35,7 +35,7 @@ def test_ten_minutes_of_load_leave_no_trace(server):
 def soak(server, seconds, most_mb_per_minute):
     """Most of what the service can do, for so long: every request is answered, as fast at the end as at the
     beginning, no process grows, and nothing is left over."""
-    _load(server, 10, rate=1000)  # all is warm, and each heap as large as it gets
+    _load(server, 5, rate=1000)  # all is warm, and each heap as large as it gets
     peak = len(_load(server, 10, rate=1000)) / 10
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         load = thread.submit(_load, server, seconds, LOAD * peak)

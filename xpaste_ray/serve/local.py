@@ -1,6 +1,7 @@
 """The service on this machine: a Ray of its own, or the cluster that RAY_ADDRESS names."""
 
 import ipaddress
+import math
 import os
 import signal
 import socket
@@ -120,7 +121,7 @@ def _set_environment(folder: Path, haproxy: bool, limits: ServeLimits) -> None:
             "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),  # Ray's fixed ones may be another service's
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
             "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": _CLIENT_SECONDS,
-            "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+            "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(limits.seconds) + 10),  # after each change
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # nobody else sends requests here
         }
     for name, value in told.items():
