@@ -148,7 +148,7 @@ def test_a_request_that_takes_too_long_is_told_so_and_its_core_is_free_after_it(
     monkeypatch.setattr("xpaste_ray.serve.app._image", lambda *_: end.wait(20) and b"")
     answer = asking.get("/v1/samples/small/1/1", "image/png")
     assert answer.status_code == 503 and answer.headers["retry-after"] == "5"
-    assert answer.json()["detail"] == "this took longer than 0.2 s: ask for less, or again later"
+    assert answer.json()["detail"] == "this cannot be answered within 0.2 s: ask for less, or again later"
     end.set()
     assert asking.compose(NPZ).status_code == 200
 
@@ -484,7 +484,7 @@ def test_images_as_they_are_keep_to_the_ceilings_too(ask_with):
         ("GET", "/nothing", 404), ("GET", "/v1/samples/none/1/1", 404), ("GET", "/v1/instances/none", 404),
         ("GET", "/v1/instances/none.png", 404), ("GET", "/v1/instances?category=frogs", 404),
         ("GET", "/v1/compose", 405), ("DELETE", "/v1/pool", 405), ("PUT", "/v1/render", 405),
-        ("POST", "/", 405),
+        ("POST", "/", 415),
         ("GET", "/v1/samples/small/-1/1", 422), ("GET", "/v1/samples/small/x/1", 422),
         ("GET", f"/v1/samples/small/{2**63}/1", 422), ("GET", f"/v1/samples/small/1/{2**53}", 422),
         ("GET", "/v1/instances?limit=0", 422), ("GET", "/v1/instances?limit=1001", 422),
@@ -492,7 +492,7 @@ def test_images_as_they_are_keep_to_the_ceilings_too(ask_with):
         ("GET", "/v1/instances/" + "x" * 1025, 422),
         ("GET", "/v1/samples/small/1/1?pool_version=" + "x" * 101, 422),
         ("GET", "/v1/instances/..%2F..%2Fetc%2Fpasswd", 404), ("GET", "/v1/samples/..%2f/1/1", 404),
-        ("GET", "/v1/instances/%00%ff", 404), ("POST", "/v1/compose", 422),
+        ("GET", "/v1/instances/%00%ff", 404), ("POST", "/v1/compose", 415),
     ],
 )  # fmt: skip
 def test_every_error_is_problem_details_with_the_id_of_the_log(asking, place, method, path, status):

@@ -55,7 +55,7 @@ class Front:
             return
         told = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
         request_id = safe_request_id(told.decode("latin-1"))  # the one in Ray's logs, too
-        kept = [pair for pair in scope["headers"] if pair[0].replace(b"_", b"-") not in _NOT_FROM_CLIENTS]
+        kept = [pair for pair in scope["headers"] if _plain(pair[0]) not in _NOT_FROM_CLIENTS]
         scope["headers"] = [*kept, (_REQUEST_ID, request_id.encode())]
         body = _Body(receive, self._bytes, self._seconds)
         if any(name == b"content-length" and _above(value, self._bytes) for name, value in scope["headers"]):
@@ -139,6 +139,10 @@ class _Resumed:
 
     async def __call__(self) -> Message:
         return self._begun.popleft() if self._begun else await self._body()
+
+
+def _plain(name: bytes) -> bytes:
+    return name.lower().replace(b"_", b"-")
 
 
 def _above(value: bytes, most: int) -> bool:
