@@ -4,9 +4,15 @@ import json
 
 import pytest
 
+from tests.conftest import seal_discs
+from xpaste_ray.cache import default_cache_dir
+from xpaste_ray.config import DatasetSettings, dump_settings, load
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.serve.bodies import ZIP
 from xpaste_ray.serve.problems import Problem
 from xpaste_ray.serve.served import Served
+from xpaste_ray.serve.service import Order
+from xpaste_ray.storage import locate
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +162,37 @@ def test_all_categories_are_those_of_pool_and_backgrounds(served):
         ({"recipes": {"a": {"preset": "demo", "options": {"instances": [2, 1]}}}}, "recipes.a: .*instances"),
         ({"pool": "nowhere"}, "nowhere"),
         ({"backgrounds": "nowhere/at/all"}, "nowhere/at/all"),
+        ({"limits": {"instances": 2}}, "demo: options.instances must not be above 2"),
+        ({"limits": {"side_px": 32}}, "demo: size must not be above 32 px: change it, or `limits`"),
+        (
+            {"recipes": {"a": {"preset": "demo", "options": {"instances": [0, 101]}}}},
+            "recipes.a: .* above 100",
+        ),
+        ({"presets": ("demo", "xpaste"), "options": {"category.rule": "weights"}}, "options: .*category"),
     ],
 )
 def test_what_cannot_be_served_is_an_error_at_the_start(told, changes, message):
     with pytest.raises(ConfigError, match=message):
         Served(type(told).model_validate(told.model_dump() | changes))
+
+
+def test_a_preset_of_a_file_is_known_by_its_name_and_not_by_its_place(told, tmp_path):
+    file = tmp_path / "my-own.yaml"
+    file.write_text(dump_settings(load(DatasetSettings, "demo")))
+    served = Served(told.model_copy(update={"presets": (str(file), "xpaste"), "recipes": {}}))
+    assert served.presets == ["my-own", "xpaste"]
+    assert served.rules("my-own", {}, None, ()).settings == served.rules(None, {}, None, ()).settings
+
+
+def test_a_pool_in_an_object_store_is_copied_once_a_node_and_answers_as_the_local_one(told, s3, tmp_path):
+    bucket = s3()
+    seal_discs(locate(f"{bucket}/run"), {"banana": 2, "frog": 1})
+    here = seal_discs(tmp_path / "run", {"banana": 2, "frog": 1})
+    remote = Served(told.model_copy(update={"pool": f"{bucket}/run/pools/pool"}))
+    again = Served(told.model_copy(update={"pool": f"{bucket}/run/pools/pool"}))
+    local = Served(told.model_copy(update={"pool": str(here.folder)}))
+    assert remote.pool.folder == again.pool.folder and remote.pool.folder.is_relative_to(default_cache_dir())
+    assert remote.versions == local.versions
+    orders = [Order(one, one.rules(None, {}, None, ()), seed=3, first=0, count=2) for one in (remote, local)]
+    first, second = (b"".join(part for part, _ in one.parts(one.body(ZIP))) for one in orders)
+    assert first == second

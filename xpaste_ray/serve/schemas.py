@@ -114,7 +114,7 @@ def pool_answer(service: Service) -> PoolAnswer:
         instances=len(served.pool),
         categories=len(served.pool.rows_by_category),
         backgrounds=len(served.backgrounds),
-        presets=list(settings.presets),
+        presets=served.presets,
         recipes=list(served.recipes),
         allow=list(settings.allow),
         limits=settings.limits,

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePath
 from threading import Lock
 from typing import Any
 
@@ -51,8 +52,8 @@ class Served:
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings = settings
-        self._presets = {name: _preset(name, settings) for name in settings.presets}
-        first = self._presets[settings.presets[0]].compose
+        self._presets = {_shown(name): _preset(name, settings) for name in settings.presets}
+        first = self._presets[self.presets[0]].compose
         source = resolve_source(first.backgrounds, first.background_images, first.background_column)
         backgrounds: AnyBackgrounds = open_or_index(source).without_categories(first.exclude_categories)
         self.backgrounds = with_contexts(backgrounds, first.contexts, open_or_index)
@@ -64,13 +65,18 @@ class Served:
         self.versions = Versions(self.pool.fingerprint, self.backgrounds.fingerprint)
         self._ready: OrderedDict[str, Rules] = OrderedDict()
         self._lock = Lock()
-        self.recipes = {
-            name: self._rules(
-                _changed(_preset(recipe.preset, settings), recipe.options, f"recipes.{name}").compose
-            )
-            for name, recipe in settings.recipes.items()
-        }
-        self.rules(None, {}, None, ())  # that the default cannot work is told at once
+        for name, preset in self._presets.items():
+            self._operators(name, preset)
+        self.recipes: dict[str, Rules] = {}
+        for name, recipe in settings.recipes.items():
+            where = f"recipes.{name}"
+            told = _changed(_preset(recipe.preset, settings), recipe.options, where)
+            self.recipes[name] = self._operators(where, told)
+
+    @property
+    def presets(self) -> list[str]:
+        """Their names; of a file without its place."""
+        return list(self._presets)
 
     @cached_property
     def categories_json(self) -> bytes:
@@ -111,7 +117,7 @@ class Served:
         size_hw: tuple[int, int] | None,
         categories: Sequence[str],
     ) -> Rules:
-        name = preset or self.settings.presets[0]
+        name = preset or self.presets[0]
         if name not in self._presets:
             raise refused("preset", f"must be one of {', '.join(self._presets)}")
         values = dict(_leaves(options))
@@ -130,7 +136,8 @@ class Served:
             rules = self._rules(settings)
         except ConfigError as error:
             raise refused(*self._field_and_problem(str(error))) from None
-        self._check_ceilings(settings)
+        if above := self._above_a_ceiling(settings):
+            raise refused(*above)
         return rules
 
     def _check_option(self, path: str, value: Any) -> None:
@@ -140,12 +147,20 @@ class Served:
             if not abs(number) <= _LARGEST_NUMBER:
                 raise refused(f"options.{path}", f"has a number that is not within {_LARGEST_NUMBER:.0f}")
 
-    def _check_ceilings(self, settings: ComposeSettings) -> None:
+    def _operators(self, name: str, told: DatasetSettings) -> Rules:
+        """Those of a preset or a recipe, which no request needs to find out about. ConfigError."""
+        if above := self._above_a_ceiling(told.compose):
+            raise ConfigError(f"{name}: {' '.join(above)}: change it, or `limits`")
+        return self._rules(told.compose)
+
+    def _above_a_ceiling(self, settings: ComposeSettings) -> tuple[str, str] | None:
+        """Which field of a request, and what is wrong."""
         limits = self.settings.limits
         if settings.canvas.fit != "keep" and max(settings.canvas.size_hw) > limits.side_px:
-            raise refused("size", f"must not be above {limits.side_px} px")
+            return "size", f"must not be above {limits.side_px} px"
         if settings.instances[1] > limits.instances:
-            raise refused("options.instances", f"must not be above {limits.instances}")
+            return "options.instances", f"must not be above {limits.instances}"
+        return None
 
     def _rules(self, settings: ComposeSettings) -> Rules:
         recipe = fingerprint(compose_recipe(settings, self.backgrounds, 0))
@@ -160,6 +175,10 @@ class Served:
             if text.startswith(f"{field}: "):
                 return field, text.removeprefix(f"{field}: ")
         return "options", text
+
+
+def _shown(preset: str) -> str:
+    return PurePath(preset).stem if "/" in preset or preset.endswith((".yaml", ".yml")) else preset
 
 
 def _preset(name: str, settings: ServeSettings) -> DatasetSettings:
