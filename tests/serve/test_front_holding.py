@@ -44,6 +44,10 @@ class Client:
     def send(self, body, more=False):
         self._parts.put_nowait({"type": "http.request", "body": body, "more_body": more})
 
+    @property
+    def unread(self):
+        return self._parts.qsize()
+
     def leave(self):
         self._parts.put_nowait({"type": "http.disconnect"})
 
@@ -77,30 +81,64 @@ def test_the_app_is_asked_once_the_body_is_there():
     assert (status, body) == (200, b"abcd")
 
 
-def test_beyond_what_can_be_held_a_body_is_passed_on_as_it_comes(monkeypatch):
-    monkeypatch.setattr(front, "_HELD_BYTES", 10)
+def test_of_large_bodies_only_a_few_are_read_at_a_time_and_small_ones_go_by(monkeypatch):
+    monkeypatch.setattr(front, "_SMALL_BYTES", 4)
+    monkeypatch.setattr(front, "_LARGE_BODIES", 1)
 
     async def scenario():
         app = App()
         wrapped = Front(app, 100, 5)
-        first, second = Client(wrapped), Client(wrapped)
-        first.send(b"12345678", more=True)
+        first, second, small = Client(wrapped), Client(wrapped), Client(wrapped)
+        for client in (first, second):
+            client.send(b"12345", more=True)
+            await _settle()
+            client.send(b"6", more=True)
         await _settle()
-        assert app.now == 0
-        second.send(b"12", more=True)
-        await _settle()
-        assert app.now == 1  # the second one: there is no room for more of it
-        first.send(b"")
-        second.send(b"34")
-        answers = [await first.answer(), await second.answer()]
-        third = Client(wrapped)
-        third.send(b"12345", more=True)
-        await _settle()
-        assert app.now == 0  # there is room again
-        third.send(b"")
-        return [body for _, _, body in [*answers, await third.answer()]]
+        assert (first.unread, second.unread) == (0, 1)
+        small.send(b"1234")
+        assert (await small.answer())[2] == b"1234"
+        first.send(b"7")
+        assert (await first.answer())[2] == b"1234567"
+        second.send(b"8")
+        return await second.answer()
 
-    assert _run(scenario) == [b"12345678", b"1234", b"12345"]
+    status, _, body = _run(scenario)
+    assert (status, body) == (200, b"1234568")
+
+
+def test_a_large_body_that_finds_no_room_is_told_to_come_again(monkeypatch):
+    monkeypatch.setattr(front, "_SMALL_BYTES", 4)
+    monkeypatch.setattr(front, "_LARGE_BODIES", 0)
+
+    async def scenario():
+        app = App()
+        client = Client(Front(app, 100, 0.1))
+        client.send(b"12345", more=True)
+        return app, await client.answer()
+
+    app, (status, headers, _) = _run(scenario)
+    assert status == 503 and int(headers[b"retry-after"]) >= 1 and app.headers == []
+
+
+def test_a_large_body_that_is_refused_or_left_makes_room(monkeypatch):
+    monkeypatch.setattr(front, "_SMALL_BYTES", 4)
+    monkeypatch.setattr(front, "_LARGE_BODIES", 1)
+
+    async def scenario():
+        wrapped = Front(App(), 100, 0.2)
+        found = []
+        for end in ("late", "gone", "huge", "good"):
+            client = Client(wrapped)
+            client.send(b"12345", more=True)
+            if end == "gone":
+                client.leave()
+            elif end != "late":
+                client.send(b"x" * (100 if end == "huge" else 1))
+            answer = await client.answer()
+            found.append(answer and answer[0])
+        return found
+
+    assert _run(scenario) == [408, None, 413, 200]
 
 
 @pytest.mark.parametrize("parts", [[b"x" * 101], [b"x" * 60, b"x" * 60]])
@@ -126,19 +164,6 @@ def test_a_body_that_never_ends_takes_no_place():
 
     app, (status, _, _) = _run(scenario)
     assert status == 408 and app.headers == []
-
-
-def test_whoever_leaves_in_the_middle_is_forgotten():
-    async def scenario():
-        app = App()
-        wrapped = Front(app, 100, 5)
-        client = Client(wrapped)
-        client.send(b"{", more=True)
-        client.leave()
-        assert await client.answer() is None
-        return wrapped._held
-
-    assert _run(scenario) == 0
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ IMPORT_PATH = "xpaste_ray.serve.front:middlewares"
 BODY_BYTES_VARIABLE = "XPASTE_SERVE_BODY_BYTES"
 BODY_SECONDS_VARIABLE = "XPASTE_SERVE_BODY_SECONDS"
 
-_HELD_BYTES = 64 * 2**20  # of bodies that are still arriving
+_SMALL_BYTES = 65_536
+_LARGE_BODIES = 16  # at a time, from their arrival to the end of their answers
 _REQUEST_ID = b"x-request-id"
 _NOT_FROM_CLIENTS = {  # Ray obeys them, with - or _
     b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id",
@@ -42,12 +43,15 @@ def middlewares() -> list[Middleware]:
 
 
 class Front:
-    """ASGI middleware. A body beyond the ceiling is answered with 413, one that takes too long with 408,
-    whether a replica has the request already or not."""
+    """ASGI middleware. A body beyond the ceiling is answered with 413, one that takes too long with 408.
+
+    A request goes on to a replica, and takes one of its places, once its body is whole. Small bodies are
+    always let in, of large ones only a few at a time, so that all together are little memory.
+    """
 
     def __init__(self, app: ASGIApp, body_bytes: int, body_seconds: float) -> None:
         self._app, self._bytes, self._seconds = app, body_bytes, body_seconds
-        self._held = 0
+        self._room = asyncio.Semaphore(_LARGE_BODIES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,30 +64,33 @@ class Front:
         body = _Body(receive, self._bytes, self._seconds)
         if any(name == b"content-length" and _above(value, self._bytes) for name, value in scope["headers"]):
             body.problem = _too_large(self._bytes)
-        begun = await self._hold(body)
-        if body.problem is None:
-            await self._app(scope, _Resumed(begun, body), body.unless_refused(send))
+        begun = await _held(body, _SMALL_BYTES)
+        if body.ended:
+            await self._pass_on(scope, begun, body, send)
+        elif await self._has_room():
+            try:
+                begun += await _held(body, self._bytes)
+                await self._pass_on(scope, begun, body, send)
+            finally:
+                self._room.release()
+        else:
+            body.problem = _no_room()
         if body.problem is not None and not body.answered:
             response = problem_response(body.problem, request_id)
             response.headers["X-Request-ID"] = request_id
             await response(scope, receive, send)
 
-    async def _hold(self, body: "_Body") -> deque[Message]:
-        """What there is of a body once it ended, or once so much is held of all that no more can be.
+    async def _pass_on(self, scope: Scope, begun: deque[Message], body: "_Body", send: Send) -> None:
+        if body.problem is None:
+            await self._app(scope, _Resumed(begun, body), body.unless_refused(send))
 
-        A request takes one of a replica's places only then: those whose bodies never end take none.
-        """
-        begun: deque[Message] = deque()
-        held = 0
+    async def _has_room(self) -> bool:
+        """For a large body, which waits for it unread: its client is not asked for more meanwhile."""
         try:
-            while not body.ended and self._held < _HELD_BYTES:
-                begun.append(await body())
-                size = len(begun[-1].get("body", b""))
-                held += size
-                self._held += size
-        finally:
-            self._held -= held
-        return begun
+            async with asyncio.timeout(self._seconds):
+                return await self._room.acquire()
+        except TimeoutError:
+            return False
 
 
 class _Body:
@@ -131,6 +138,16 @@ class _Body:
         return send_or_not
 
 
+async def _held(body: _Body, most: int) -> deque[Message]:
+    """What comes of a body until it ends, or is more than so many bytes."""
+    messages: deque[Message] = deque()
+    size = 0
+    while not body.ended and size <= most:
+        messages.append(await body())
+        size += len(messages[-1].get("body", b""))
+    return messages
+
+
 class _Resumed:
     """`receive` for a body of which some is there already."""
 
@@ -151,3 +168,7 @@ def _above(value: bytes, most: int) -> bool:
 
 def _too_large(most: int) -> Problem:
     return Problem(413, f"a body has {most} bytes at most", headers={"Connection": "close"})
+
+
+def _no_room() -> Problem:
+    return Problem(503, "too many large bodies are on their way", headers={"Retry-After": "5"})
