@@ -78,6 +78,7 @@ PURE = [
     "serve.guard",
     "serve.local",
     "serve.requests",
+    "serve.openapi",
     "serve.schemas",
     "serve.served",
     "serve.service",

@@ -19,7 +19,7 @@ from xpaste_ray.compose.compositor import Composed
 from xpaste_ray.compose.plan import plan_to_row
 from xpaste_ray.formats.images import ImageEncoding, encode_image
 from xpaste_ray.masks import encode_png
-from xpaste_ray.serve import schemas
+from xpaste_ray.serve import openapi, schemas
 from xpaste_ray.serve.bodies import ARROW, FORMAT_OF, MULTIPART, NPZ, ZIP, body_for
 from xpaste_ray.serve.guard import Exchange, Guard, Listener
 from xpaste_ray.serve.looks import add_looks
@@ -60,7 +60,7 @@ def make_app(service: Service, listener: Listener, log: logging.Logger) -> Guard
     _add_pool(app, service)
     _add_composing(app, service)
     _add_errors(app, log)
-    app.openapi = lambda: schemas.complete(app)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi.complete(app)  # type: ignore[method-assign]
     return Guard(app, service, listener)
 
 
@@ -87,7 +87,7 @@ def _add_pool(app: FastAPI, service: Service) -> None:
         "/v1/instances",
         tags=["pool"],
         summary="Instances in the pool's order, some at a time.",
-        responses=schemas.errors(404),
+        responses=openapi.errors(404),
     )
     async def instances(
         category: Annotated[str | None, Query(max_length=200, description="Only of this one.")] = None,
@@ -102,7 +102,7 @@ def _add_pool(app: FastAPI, service: Service) -> None:
         summary="A cut-out, with its alpha.",
         response_class=Response,
         responses={
-            200: schemas.binary("image/png"), 304: schemas.NOT_MODIFIED, **schemas.errors(404, 429, 503)
+            200: openapi.binary("image/png"), 304: openapi.NOT_MODIFIED, **openapi.errors(404, 429, 503)
         },
     )  # fmt: skip
     async def instance_png(
@@ -121,7 +121,7 @@ def _add_pool(app: FastAPI, service: Service) -> None:
         "/v1/instances/{instance_id}",
         tags=["pool"],
         summary="Where an instance comes from.",
-        responses=schemas.errors(404),
+        responses=openapi.errors(404),
     )
     async def instance(instance_id: InstanceId) -> schemas.InstanceAnswer:
         return schemas.instance_answer(service.served, schemas.row_of(service.served, instance_id))
@@ -133,7 +133,7 @@ def _add_composing(app: FastAPI, service: Service) -> None:
         tags=["compose"],
         summary="Composed images with their annotations, as one binary body.",
         response_class=Response,
-        responses={200: schemas.batch(_BATCHES), **schemas.errors(406, 409, 429, 503)},
+        responses={200: openapi.batch(_BATCHES), **openapi.errors(406, 409, 429, 503)},
     )
     async def compose(told: ComposeRequest, request: Request, accept: Accept = None) -> Response:
         order = _order(service, told)
@@ -145,7 +145,7 @@ def _add_composing(app: FastAPI, service: Service) -> None:
         summary="One sample of a recipe of the operator's; for caches.",
         response_class=Response,
         responses={
-            200: schemas.batch(_SAMPLES), 304: schemas.NOT_MODIFIED, **schemas.errors(404, 406, 409, 429, 503)
+            200: openapi.batch(_SAMPLES), 304: openapi.NOT_MODIFIED, **openapi.errors(404, 406, 409, 429, 503)
         },
     )  # fmt: skip
     async def sample(
@@ -170,7 +170,7 @@ def _add_composing(app: FastAPI, service: Service) -> None:
         tags=["compose"],
         summary="What would be composed, without a pixel.",
         response_model=schemas.PlansAnswer,
-        responses=schemas.errors(409, 429, 503),
+        responses=openapi.errors(409, 429, 503),
     )
     async def plans(told: ComposeRequest, request: Request) -> Response:
         order = _order(service, told)
@@ -188,7 +188,7 @@ def _add_composing(app: FastAPI, service: Service) -> None:
         tags=["compose"],
         summary="An image of a plan, as /v1/plans gives it.",
         response_class=Response,
-        responses={200: schemas.batch(_RENDERINGS), **schemas.errors(406, 409, 429, 503)},
+        responses={200: openapi.batch(_RENDERINGS), **openapi.errors(406, 409, 429, 503)},
     )
     async def render(told: RenderRequest, request: Request, accept: Accept = None) -> Response:
         form = _form(accept, _RENDERINGS)
