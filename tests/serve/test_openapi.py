@@ -111,7 +111,7 @@ def test_the_page_of_the_document_is_there(asking):
 @pytest.fixture(scope="module")
 def described(told):
     """The document of an app whose ceilings are so low that no example takes long."""
-    low = told.limits.model_copy(update={"count": 3, "side_px": 96, "instances": 8})
+    low = told.limits.model_copy(update={"count": 3, "side_px": 96, "instances": 20})
     with Asking(told.model_copy(update={"limits": low})) as asking:
         yield schemathesis.openapi.from_asgi("/openapi.json", asking.app)
 
