@@ -6,6 +6,7 @@ import json
 import pytest
 
 from xpaste_ray.serve.front import BODY_BYTES_VARIABLE, Front, middlewares
+from xpaste_ray.serve.guard import WHOLE_BODY
 
 
 class Inner:
@@ -109,3 +110,15 @@ def test_what_is_no_request_passes():
 
     asyncio.run(Front(inner, 10, 5)({"type": "lifespan"}, None, None))
     assert inner_heard == ["lifespan"]
+
+
+def test_a_whole_body_goes_with_the_request_so_that_the_replica_does_not_ask_for_it():
+    inner = Inner()
+    _ask(Front(inner, 10, 5), [b"12", b"345"])
+    assert inner.scope[WHOLE_BODY] == b"12345"
+
+
+def test_a_client_that_goes_in_the_middle_has_sent_no_whole_body():
+    inner = Inner()
+    _ask(Front(inner, 10, 5), [b"12", None])
+    assert WHOLE_BODY not in (inner.scope or {})

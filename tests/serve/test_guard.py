@@ -9,7 +9,7 @@ import pytest
 
 from tests.serve.asking import PLAIN
 from xpaste_ray.config.serve import ServeLimits, ServeSettings
-from xpaste_ray.serve.guard import Guard
+from xpaste_ray.serve.guard import WHOLE_BODY, Guard
 from xpaste_ray.serve.problems import Problem
 from xpaste_ray.serve.tokens import VARIABLE, Tokens
 
@@ -39,8 +39,9 @@ class Guarded:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 
-    def ask(self, *headers, path="/v1/pool", query=b"", parts=(b"",), wait_s=0.0):
-        """(status, headers, body); a part None: the client is gone. wait_s: before each part."""
+    def ask(self, *headers, path="/v1/pool", query=b"", parts=(b"",), wait_s=0.0, whole=None):
+        """(status, headers, body); a part None: the client is gone. wait_s: before each part. whole: the body
+        as the front hands it over."""
         sent, left = [], list(parts)
 
         async def receive():
@@ -57,6 +58,8 @@ class Guarded:
 
         raw = [(name.encode(), value.encode("latin-1")) for name, value in (JSON, *headers)]
         scope = {"type": "http", "method": "POST", "path": path, "query_string": query, "headers": raw}
+        if whole is not None:
+            scope[WHOLE_BODY] = whole
         asyncio.run(asyncio.wait_for(self.guard(scope, receive, send), 20))
         if not sent:
             return None, {}, b""
@@ -277,3 +280,12 @@ async def _nothing():
 
 async def _ignore(message):
     pass
+
+
+def test_a_body_that_the_front_has_read_is_not_asked_for_again_and_keeps_the_same_rules(file):
+    guarded = Guarded(Tokens(ServeSettings(pool="run", insecure=True)), body_bytes=1024)
+    assert guarded.ask(parts=(), whole=b"whole")[0::2] == (200, b"whole")
+    assert guarded.ask(parts=(), whole=b"x" * 1025)[0] == 413
+    assert guarded.ask(parts=(), whole=b"\xff")[0] == 422
+    assert guarded.ask(("content-encoding", "gzip"), parts=(), whole=b"x")[0] == 415
+    assert guarded.called == 1

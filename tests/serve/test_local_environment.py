@@ -1,7 +1,9 @@
 """What Ray's processes are told by `xpaste serve`."""
 
 import os
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,12 +30,27 @@ def test_an_answer_may_take_its_time_when_haproxy_is_told_of_other_replicas(told
     assert int(told(seconds=45.5)["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]) > 45.5
 
 
-def test_two_services_on_a_machine_have_haproxys_of_their_own(told):
-    first, second = told(), told()
-    ports = [
-        one[f"RAY_SERVE_HAPROXY_{name}_PORT"] for one in (first, second) for name in ("STATS", "METRICS")
-    ]
-    assert len(set(ports)) == 4
+def ports_of(told):
+    return [int(told()[f"RAY_SERVE_HAPROXY_{name}_PORT"]) for name in ("STATS", "METRICS")]
+
+
+def test_two_services_that_start_together_have_haproxys_of_their_own(told, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 4321)
+    first = ports_of(told)
+    monkeypatch.setattr(os, "getpid", lambda: 4333)
+    assert len({*first, *ports_of(told)}) == 4
+
+
+def test_a_port_of_another_service_is_left_to_it(told, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 4321)
+    stats, _ = ports_of(told)
+    with socket.create_server(("127.0.0.1", stats)):
+        assert stats not in ports_of(told)
+
+
+def test_haproxys_ports_are_none_that_the_kernel_gives_to_others_meanwhile(told):
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(20_000 <= port < min(first, 30_000) for port in ports_of(told))
 
 
 @pytest.mark.parametrize("haproxy", [False, True])

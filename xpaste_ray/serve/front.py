@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xpaste_ray.config.serve import ServeLimits
-from xpaste_ray.serve.guard import safe_request_id
+from xpaste_ray.serve.guard import WHOLE_BODY, safe_request_id
 from xpaste_ray.serve.problems import Problem, problem_response
 from xpaste_ray.serve.relief import Relief
 
@@ -82,6 +82,8 @@ class Front:
 
     async def _pass_on(self, scope: Scope, begun: deque[Message], body: "_Body", send: Send) -> None:
         if body.problem is None:
+            if body.is_whole:
+                scope[WHOLE_BODY] = b"".join(one.get("body", b"") for one in begun)
             await self._app(scope, _Resumed(begun, body), body.unless_refused(send))
 
     async def _has_room(self) -> bool:
@@ -101,6 +103,7 @@ class _Body:
         self._left, self._ends = most, time.monotonic() + seconds
         self._seconds = seconds
         self._over = False
+        self.is_whole = False
         self.problem: Problem | None = None
         self.answered = False
 
@@ -127,6 +130,7 @@ class _Body:
             self.problem = _too_large(self._most)
             return {"type": "http.disconnect"}
         self._over = not message.get("more_body", False)
+        self.is_whole = self._over and message["type"] == "http.request"
         return message
 
     def unless_refused(self, send: Send) -> Send:

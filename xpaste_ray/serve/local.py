@@ -91,10 +91,20 @@ def _check_port(address: Address) -> None:
             ) from None
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
+def _free_ports(count: int) -> list[int]:
+    """Below those that the kernel gives to whoever asks for any, as Ray's processes do while they start. Two
+    services that start together look in different places."""
+    found: list[int] = []
+    port = 20_000 + os.getpid() % 10_000
+    while len(found) < count:
+        with socket.socket() as taken:
+            try:
+                taken.bind(("", port))
+                found.append(port)
+            except OSError:
+                pass
+        port = 20_000 + (port + 1) % 10_000
+    return found
 
 
 def _set_environment(folder: Path, haproxy: bool, limits: ServeLimits) -> None:
@@ -111,6 +121,7 @@ def _set_environment(folder: Path, haproxy: bool, limits: ServeLimits) -> None:
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     }
     if haproxy:
+        stats_port, metrics_port = map(str, _free_ports(2))
         told |= {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
@@ -118,8 +129,8 @@ def _set_environment(folder: Path, haproxy: bool, limits: ServeLimits) -> None:
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),  # Ray's fixed ones may be another service's
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
+            "RAY_SERVE_HAPROXY_STATS_PORT": stats_port,  # Ray's fixed ones may be another service's
+            "RAY_SERVE_HAPROXY_METRICS_PORT": metrics_port,
             "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": _CLIENT_SECONDS,
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(limits.seconds) + 10),  # after each change
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # nobody else sends requests here
