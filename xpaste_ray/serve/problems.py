@@ -37,12 +37,14 @@ def refused(field: str, what: str) -> Problem:
     return Problem(422, f"{field}: {what}", [(field, what)])
 
 
+QUEUE_SECONDS = "X-Queue-Seconds"
+
+
 def too_many(seconds: float) -> Problem:
-    """All cores are busy and enough requests wait."""
+    """All cores are busy, and enough requests wait to keep them so for `seconds`."""
     wait = max(1, round(seconds))
-    return Problem(
-        429, f"too many requests are waiting: try again in {wait} s", headers={"Retry-After": str(wait)}
-    )
+    headers = {"Retry-After": str(wait), QUEUE_SECONDS: f"{seconds:.3f}"}
+    return Problem(429, f"too many requests are waiting: try again in {wait} s", headers=headers)
 
 
 def problem_response(problem: Problem, request_id: str) -> Response:

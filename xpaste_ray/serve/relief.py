@@ -9,25 +9,28 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xpaste_ray.serve.problems import problem_response, too_many
+from xpaste_ray.serve.problems import QUEUE_SECONDS, problem_response, too_many
 
-HOLD_S = 0.05  # much less than a full queue lasts, so that no core is without work for it
+MOST_S = 0.5
+_QUEUE_SECONDS = QUEUE_SECONDS.lower().encode()
 
 
 class Relief:
-    """ASGI middleware. After a 429 for a path, others for that path hear the same for a moment."""
+    """ASGI middleware. After a 429 for a path, others for that path hear the same until half of the replica's
+    queue is done, so that no core is ever without work for it; for `most_s` at most."""
 
-    def __init__(self, app: ASGIApp, hold_s: float = HOLD_S) -> None:
-        self._app, self._hold_s = app, hold_s
-        self._path, self._until, self._wait_s = "", -math.inf, 1.0
+    def __init__(self, app: ASGIApp, most_s: float = MOST_S) -> None:
+        self._app, self._most_s = app, most_s
+        self._path, self._until, self._empty = "", -math.inf, -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["path"] == self._path and time.monotonic() < self._until:
+        now = time.monotonic()
+        if scope["path"] == self._path and now < self._until:
             told = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-            response = problem_response(too_many(self._wait_s), told.decode("latin-1")[:128])
+            response = problem_response(too_many(self._empty - now), told.decode("latin-1")[:128])
             await response(scope, receive, send)
             return
 
@@ -39,6 +42,10 @@ class Relief:
         await self._app(scope, receive, look)
 
     def _hear(self, path: str, headers: dict[bytes, bytes]) -> None:
-        wait = headers.get(b"retry-after", b"1")
-        self._wait_s = float(wait) if wait.isdigit() else 1.0
-        self._path, self._until = path, time.monotonic() + self._hold_s
+        try:
+            lasts_s = float(headers.get(_QUEUE_SECONDS, b"0"))
+        except ValueError:  # another app's
+            lasts_s = 0.0
+        now = time.monotonic()
+        self._path, self._empty = path, now + lasts_s
+        self._until = now + min(lasts_s / 2, self._most_s)
