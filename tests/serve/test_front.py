@@ -118,6 +118,12 @@ def test_a_whole_body_goes_with_the_request_so_that_the_replica_does_not_ask_for
     assert inner.scope[WHOLE_BODY] == b"12345"
 
 
+def test_a_large_body_is_read_as_it_comes():
+    inner = Inner()
+    assert _ask(Front(inner, 100_000, 5), [b"x" * 70_000, b"x"]) == (200, b"70001")
+    assert WHOLE_BODY not in inner.scope
+
+
 def test_a_client_that_goes_in_the_middle_has_sent_no_whole_body():
     inner = Inner()
     _ask(Front(inner, 10, 5), [b"12", None])

@@ -136,7 +136,7 @@ def test_without_the_right_token_there_is_no_answer(server, told):
     for path in ("/v1/compose", "/v1/plans", "/v1/render"):
         answer = wire.post(server.port, path, b'{"count": 1}', *headers, token=None)
         check_problem(answer, 401, server.home)
-        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert answer.headers["www-authenticate"] == 'Basic realm="xpaste"'
 
 
 @pytest.mark.parametrize(

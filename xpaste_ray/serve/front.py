@@ -66,6 +66,8 @@ class Front:
             body.problem = _too_large(self._bytes)
         begun = await _held(body, _SMALL_BYTES)
         if body.ended:
+            if body.is_whole:  # a large one would be in memory once more
+                scope[WHOLE_BODY] = b"".join(one.get("body", b"") for one in begun)
             await self._pass_on(scope, begun, body, send)
         elif await self._has_room():
             try:
@@ -82,8 +84,6 @@ class Front:
 
     async def _pass_on(self, scope: Scope, begun: deque[Message], body: "_Body", send: Send) -> None:
         if body.problem is None:
-            if body.is_whole:
-                scope[WHOLE_BODY] = b"".join(one.get("body", b"") for one in begun)
             await self._app(scope, _Resumed(begun, body), body.unless_refused(send))
 
     async def _has_room(self) -> bool:
