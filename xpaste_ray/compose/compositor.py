@@ -1,7 +1,7 @@
 """One composed sample from its number: plan, render, annotate."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 
@@ -99,14 +99,21 @@ def _tally(sample: Sample, left_out: Counter[str]) -> Counter[str]:
 
 def groups(plans: Iterable[PastePlan]) -> Iterator[list[PastePlan]]:
     """Consecutive plans whose canvases fit in memory together."""
+    return consecutive(plans, lambda plan: plan.canvas_hw[0] * plan.canvas_hw[1], _GROUP_PIXELS)
+
+
+def consecutive(
+    plans: Iterable[PastePlan], weight: Callable[[PastePlan], float], most: float
+) -> Iterator[list[PastePlan]]:
+    """As many plans at a time as weigh no more than `most` together, or one that weighs more."""
     group: list[PastePlan] = []
-    pixels = 0
+    total = 0.0
     for plan in plans:
-        area = plan.canvas_hw[0] * plan.canvas_hw[1]
-        if group and pixels + area > _GROUP_PIXELS:
+        own = weight(plan)
+        if group and total + own > most:
             yield group
-            group, pixels = [], 0
+            group, total = [], 0.0
         group.append(plan)
-        pixels += area
+        total += own
     if group:
         yield group

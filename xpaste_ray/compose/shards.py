@@ -13,7 +13,7 @@ from xpaste_ray.config import ComposeSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.formats.contract import DatasetSpec
 from xpaste_ray.formats.dataset import write_shard
-from xpaste_ray.formats.images import ImageEncoding, encode_image
+from xpaste_ray.formats.images import encode_image, encoding_of
 from xpaste_ray.formats.shards import Shard
 from xpaste_ray.pool import Pool
 
@@ -26,7 +26,7 @@ def dataset_spec(
     return DatasetSpec(
         recipe=recipe,
         formats=output.formats,
-        encoding=ImageEncoding(format=output.image, quality=output.quality, subsampling=output.subsampling),
+        encoding=encoding_of(output),
         categories=merged_categories(pool.categories, backgrounds.categories),
         count=settings.count,
         samples_per_shard=settings.samples_per_shard,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from xpaste_ray.config import ImageFormat, Subsampling
+from xpaste_ray.config import ImageFormat, OutputSettings, Subsampling
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pictures.decode import check
 
@@ -38,6 +38,10 @@ class ImageEncoding:
     @property
     def suffix(self) -> str:
         return _SUFFIX[self.format]
+
+
+def encoding_of(output: OutputSettings) -> ImageEncoding:
+    return ImageEncoding(format=output.image, quality=output.quality, subsampling=output.subsampling)
 
 
 def encode_image(rgb: np.ndarray, encoding: ImageEncoding) -> bytes:

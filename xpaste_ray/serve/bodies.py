@@ -26,7 +26,7 @@ from xpaste_ray.config import ImageFormat, OutputSettings
 from xpaste_ray.formats import parquet
 from xpaste_ray.formats.coco import annotation_entries, image_entry
 from xpaste_ray.formats.contract import DatasetSpec
-from xpaste_ray.formats.images import ImageEncoding, encode_image, image_name, sample_name
+from xpaste_ray.formats.images import encode_image, encoding_of, image_name, sample_name
 from xpaste_ray.formats.polygons import polygons_of
 from xpaste_ray.serve.served import Served
 
@@ -56,10 +56,6 @@ class Body(Protocol):
 def body_for(media_type: str, served: Served, output: OutputSettings, name: str) -> Body:
     """A body of one of `BODIES`. name: of the answer; the same one for the same bytes."""
     return BODIES[media_type](served, output, name)
-
-
-def encoding_of(output: OutputSettings) -> ImageEncoding:
-    return ImageEncoding(format=output.image, quality=output.quality, subsampling=output.subsampling)
 
 
 class _Files:

@@ -6,6 +6,7 @@ takes less than a second whatever is asked for, such as encoding an image, is le
 
 from collections.abc import Iterable, Iterator
 
+from xpaste_ray.compose.compositor import consecutive
 from xpaste_ray.compose.patch import mask_kernel_px, turned_size_hw
 from xpaste_ray.compose.plan import PastePlan, Placement
 from xpaste_ray.config import ComposeSettings
@@ -33,17 +34,7 @@ def planning_seconds(settings: ComposeSettings, canvas_hw: tuple[int, int], inst
 
 def pieces(plans: Iterable[PastePlan]) -> Iterator[list[PastePlan]]:
     """Consecutive plans that take about a second together, or one that takes longer."""
-    piece: list[PastePlan] = []
-    seconds = 0.0
-    for plan in plans:
-        takes = compose_seconds(plan)
-        if piece and seconds + takes > _PIECE_S:
-            yield piece
-            piece, seconds = [], 0.0
-        piece.append(plan)
-        seconds += takes
-    if piece:
-        yield piece
+    return consecutive(plans, compose_seconds, _PIECE_S)
 
 
 def planned_at_a_time(seconds: float) -> int:
