@@ -5,10 +5,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-
-def world_size() -> int:
-    """How many processes train together: 1 if there is no group."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+from xpaste_ray.models.processes import world_size
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
