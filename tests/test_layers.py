@@ -155,7 +155,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
         )
         == "{'ray'}"
     )
-    assert _loaded(["pipelines.train"]) == "set()"
+    assert _loaded(["pipelines.train_classifier", "pipelines.train_detector"]) == "set()"
 
 
 LAYER_OF = {

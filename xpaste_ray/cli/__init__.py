@@ -19,6 +19,7 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     selection,
     serve,
     settings,
+    train,
 )
 from xpaste_ray.cli.app import app
 from xpaste_ray.errors import ConfigError, RunError

@@ -194,7 +194,8 @@ class ComposeSettings(Section):
     categories: only these of the pool's are pasted, by name; all, if none is named.
     copy_rule: `pool` instances, objects of another annotated background (`self`), `both`, `p:x` (self with
     probability x, else pool), or `none`: the background as it is. layout: `free`, or `reference`: the layout
-    of another annotated background. draw: `instance`, or `source-image` (all instances that were cut from one image).
+    of another annotated background. draw: `instance`, or `source-image` (all instances that were cut from one
+    image).
     mask_rate below 1 erodes masks, above 1 dilates them, by |rate - 1| of the shorter side.
     """
 

@@ -20,12 +20,13 @@ class LightSettings(Section):
 
 
 class DetectorSettings(Section):
-    """Mask R-CNN of torchvision, its body a ResNet with a feature pyramid. resnet18_fpn is ours: narrow enough
-    for processors.
+    """Mask R-CNN of torchvision, its body a ResNet with a feature pyramid. resnet18_fpn is ours: narrow
+    enough for processors.
 
     weights: what the training begins with: a folder, or hub:owner/name@revision, with model.safetensors, of a
     ResNet or of a whole detector, whose outputs need not be these categories; null for random numbers. A
-    body that comes with weights keeps its normalisation; another one's is that of the whole batch.
+    body that comes with weights keeps its normalisation and its first level; another one is learnt wholly,
+    and its normalisation is that of the whole batch.
     side_px: of the longer side of an image that is looked at, when the training is over. detections: of an
     image, at most, each of at least `min_score`.
     """
@@ -48,7 +49,7 @@ class TrainingSettings(Section):
     1.11); 0 for each as often. pasted_box_loss, pasted_mask_loss: whether boxes and masks of pasted objects
     are learnt from, beside their categories (X-Paste, 1.9).
     evaluate_every, checkpoint_every: iterations, rounded up to twenty; whatever they are, the weights are the
-    same. threads: of each process; workers: processes beside each, which make its images.
+    same. threads: of each process; workers: processes beside each that has a GPU, which make its images.
     """
 
     detector: DetectorSettings = DetectorSettings()
@@ -74,6 +75,6 @@ class TrainingSettings(Section):
     def _warm_up_ends(self) -> "TrainingSettings":
         if self.warm_up > self.iterations:
             raise ValueError(
-                f"warm_up is {self.warm_up} and iterations {self.iterations}: it must end before"
+                f"warm_up is {self.warm_up} and iterations {self.iterations}: it must end before then"
             )
         return self

@@ -1,6 +1,7 @@
 """Training samples as a detector's batches."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,11 +48,30 @@ class DetectorImages(Dataset[tuple[int, torch.Tensor, Target]]):
         }
 
 
-def batches(images: DetectorImages, numbers: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
+@dataclass(frozen=True, slots=True)
+class SampleNumbers:
+    """Of one process's part of each batch, from iteration `first` on; iterations count from 0."""
+
+    first: int
+    end: int
+    batch: int
+    rank: int
+    processes: int
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for iteration in range(self.first, self.end):
+            begin = iteration * self.batch
+            yield list(range(begin + self.rank, begin + self.batch, self.processes))
+
+
+def batches(images: DetectorImages, numbers: SampleNumbers, workers: int) -> Iterator[Batch]:
     """Those of the numbers, in order, made ahead by `workers` processes, or here if there are none."""
     loader: DataLoader[Any] = DataLoader(
         images,
-        batch_sampler=[list(one) for one in numbers],
+        batch_sampler=numbers,
         num_workers=workers,
         collate_fn=_collated,
         multiprocessing_context="forkserver" if workers else None,

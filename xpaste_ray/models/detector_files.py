@@ -20,8 +20,8 @@ WEIGHTS_OPTION = "train.detector.weights"
 
 @dataclass(frozen=True, slots=True)
 class DetectorCard:
-    """settings: of the detector, but for what it was trained from. categories: (id, name) by label, from label
-    1 on; 0 is the background."""
+    """settings: of the detector, but for what it was trained from. categories: (id, name) by label, from
+    label 1 on; 0 is the background."""
 
     settings: DetectorSettings
     categories: tuple[tuple[int, str], ...]

@@ -1,5 +1,5 @@
-"""The heads of Mask R-CNN, with what this package knows of an object and an image: that the object was pasted,
-and which categories an image was looked through for."""
+"""The heads of Mask R-CNN, with what this package knows of an object and an image: that the object was
+pasted, and which categories the image was looked through for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +18,8 @@ Target = dict[str, torch.Tensor]
 
 
 class KeyedSampler(BalancedPositiveNegativeSampler):
-    """torchvision's choice of positives and negatives, drawn by the numbers of the images, so that it does not
-    follow from what else was drawn, or where."""
+    """torchvision's choice of positives and negatives, drawn by the numbers of the images, so that it does
+    not follow from what else was drawn, or where."""
 
     def __init__(self, per_image: int, positive_fraction: float, purpose: str, seed: int) -> None:
         super().__init__(per_image, positive_fraction)

@@ -1,7 +1,7 @@
 """Mask R-CNN from torchvision's parts, and what it begins with.
 
 resnet50_fpn and resnet50_fpn_v2 are torchvision's `maskrcnn_resnet50_fpn` and `..._v2`, so their weights fit;
-resnet18_fpn has a pyramid and heads of a quarter of the width or less, and smaller anchors.
+resnet18_fpn has a pyramid of a quarter of their width, narrower heads, and smaller anchors.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class _Shape:
 _WIDE = (256, 512, 1024, 2048)
 _SHAPES = {
     "resnet18_fpn": _Shape(
-        "resnet18", (64, 128, 256, 512), 64, (16, 32, 64, 128, 256), (300, 200), (128, 64), 256, 64
+        "resnet18", (64, 128, 256, 512), 64, (16, 32, 64, 128, 256), (300, 200), (128, 64), 256, 32
     ),
     "resnet50_fpn": _Shape(
         "resnet50", _WIDE, 256, (32, 64, 128, 256, 512), (2000, 1000), (256, 512), 1024, 256
@@ -157,9 +157,9 @@ def _begin_with(network: GeneralizedRCNN, folder: Path, arch: str) -> None:
     wanted = {name for name in own if name.startswith("backbone.body.") and "num_batches" not in name}
     if missing := sorted(wanted - taken.keys()):
         raise ConfigError(
-            f"{WEIGHTS_OPTION}: {folder.name!r} does not hold the weights of {arch} ({len(missing)} are missing "
-            f"or of another shape, such as {missing[0]}): give those of a {_SHAPES[arch].body}, or set "
-            "train.detector.arch to what they are of"
+            f"{WEIGHTS_OPTION}: {folder.name!r} does not hold the weights of {arch} ({len(missing)} are "
+            f"missing or of another shape, such as {missing[0]}): give those of a {_SHAPES[arch].body}, or "
+            "set train.detector.arch to what they are of"
         )
     network.load_state_dict({**own, **taken})
 

@@ -1,4 +1,5 @@
-"""What is known of a detector's training: its losses, what validation found, and the files that tell of them."""
+"""What is known of a detector's training: its losses, what validation found, and the files that tell of
+them."""
 
 import io
 import json

@@ -24,9 +24,11 @@ from torch.optim.swa_utils import AveragedModel
 from xpaste_ray.backgrounds import Backgrounds
 from xpaste_ray.config.train import TrainingSettings
 from xpaste_ray.errors import ConfigError, RunError
-from xpaste_ray.evaluation import Truth, evaluate, predictions_of, truth_of
+from xpaste_ray.evaluation.average_precision import evaluate
+from xpaste_ray.evaluation.detections import predictions_of
+from xpaste_ray.evaluation.truth import Truth, TruthImage, truth_of
 from xpaste_ray.models.detector import detect
-from xpaste_ray.models.detector_data import Batch, DetectorImages, batches
+from xpaste_ray.models.detector_data import Batch, DetectorImages, SampleNumbers, batches
 from xpaste_ray.models.detector_files import DETECTOR_FILE, WEIGHTS_FILE, DetectorCard, card_text
 from xpaste_ray.models.detector_heads import Losses, keyed_samplers
 from xpaste_ray.models.detector_network import new_network, rest_body
@@ -131,20 +133,14 @@ class _Training:
     def run(self) -> None:
         """To the end."""
         settings, begun = self._task.settings, self.record.done
-        numbers = [self._numbers(iteration) for iteration in range(begun, settings.iterations)]
         losses: list[dict[str, float]] = []
         workers = settings.workers if torch.device(self._device).type == "cuda" else 0
+        numbers = SampleNumbers(begun, settings.iterations, settings.batch, rank(), world_size())
         for iteration, batch in enumerate(batches(self._images, numbers, workers), begun + 1):
             losses.append(self._step(iteration, batch))
             if iteration % WINDOW == 0 or iteration == settings.iterations:
                 self._note(iteration, losses)
                 losses = []
-
-    def _numbers(self, iteration: int) -> list[int]:
-        """Of this process's images; iterations count from 0."""
-        batch = self._task.settings.batch
-        first = iteration * batch
-        return list(range(first, first + batch))[rank() :: world_size()]
 
     def _step(self, iteration: int, batch: Batch) -> dict[str, float]:
         numbers, images, targets = batch
@@ -260,7 +256,7 @@ def _is_due(before: int, now: int, every: int) -> bool:
     return now // every > before // every
 
 
-def _parts[T](images: Sequence[T]) -> list[Sequence[T]]:
+def _parts(images: Sequence[TruthImage]) -> list[Sequence[TruthImage]]:
     return [images[i : i + _JUDGED_AT_ONCE] for i in range(0, len(images), _JUDGED_AT_ONCE)]
 
 

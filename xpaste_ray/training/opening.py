@@ -87,7 +87,7 @@ def _originals(backgrounds: AnyBackgrounds) -> Backgrounds:
 
 
 def _pasted_ids(backgrounds: Backgrounds) -> np.ndarray:
-    """Ids of the annotations that a composed dataset says are of pasted objects, ascending; none of others."""
+    """Ids of the annotations that a composed dataset says are of pasted objects, ascending."""
     file = backgrounds.source.annotation_file()
     if file is None:
         return np.array([], np.int64)

@@ -1,9 +1,9 @@
 """In which order images are taken.
 
-Repeat-factor sampling takes images of rare categories more often (Gupta et al. 2019, LVIS; X-Paste, 1.11). A
-category that a part f of the images shows has the factor max(1, sqrt(t / f)), t the threshold; an image has the
-largest of its categories', and comes so often in each round: the whole part for certain, and once more with the
-probability of the rest.
+Repeat-factor sampling takes images of rare categories more often (Gupta et al. 2019, LVIS; X-Paste, 1.11).
+A category that a part f of the images shows has the factor max(1, sqrt(t / f)), t the threshold; an image has
+the largest of its categories', and comes so often in each round: the whole part for certain, and once more
+with the probability of the rest.
 """
 
 from typing import Protocol
@@ -31,8 +31,8 @@ def repeat_factors(rows: np.ndarray, category_ids: np.ndarray, images: int, thre
 
 
 class RepeatedOrder:
-    """Endless rounds over N images, each in an order of its own. What is number i depends on the arguments and
-    i alone."""
+    """Endless rounds over N images, each in an order of its own. What is number i depends on the arguments
+    and i alone."""
 
     def __init__(self, factors: np.ndarray, seed: int, name: str) -> None:
         """factors: (N,), see `repeat_factors`. name: of these images among others of the same seed."""
