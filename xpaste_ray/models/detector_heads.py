@@ -107,12 +107,13 @@ class DetectorHeads(RoIHeads):  # type: ignore[misc]
             for one, boxes, match, own in zip(targets, shown, matched, rows, strict=True)
             if len(own)
         ]
-        if not truth:
-            nothing: torch.Tensor = logits.sum() / _over_all(0, logits.device)
-            return nothing * 0
-        own_logits = logits[torch.arange(len(own_labels), device=logits.device), own_labels].float()
-        each: torch.Tensor = functional.binary_cross_entropy_with_logits(own_logits, torch.cat(truth), reduction="sum")
-        return each / side**2 / _over_all(len(own_labels), logits.device)
+        count = _over_all(len(own_labels), logits.device)
+        loss: torch.Tensor = logits.sum() * 0
+        if truth:
+            own_logits = logits[torch.arange(len(own_labels), device=logits.device), own_labels].float()
+            entropy = functional.binary_cross_entropy_with_logits
+            loss = entropy(own_logits, torch.cat(truth), reduction="sum") / side**2
+        return loss / count
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
