@@ -15,7 +15,7 @@ from xpaste_ray.backgrounds import open_or_index, resolve_source
 from xpaste_ray.config import StageResources
 from xpaste_ray.errors import ConfigError, RunError
 from xpaste_ray.evaluation import read_predictions, truth_of
-from xpaste_ray.pipelines.detect import Detecting
+from xpaste_ray.pipelines.detect import Detecting, weights_folder
 from xpaste_ray.pipelines.evaluate import EvaluationRun, evaluate_detector, evaluate_predictions
 from xpaste_ray.pipelines.ray_profile import cluster_nodes
 from xpaste_ray.pipelines.resources import detect_resources
@@ -121,6 +121,11 @@ def test_wrong_weights_are_explained_and_not_traced(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="^--weights .*empty holds no answers.json$"):
         evaluate_detector(str(tmp_path / "empty"), opened(val), tmp_path / "run", ONE, Told(), load_knowing)
+
+
+def test_detector_of_a_run_is_found_in_it(tmp_path):
+    (tmp_path / "run" / "detector").mkdir(parents=True)
+    assert weights_folder(str(tmp_path / "run")) == weights_folder(str(tmp_path / "run/detector"))
 
 
 def test_categories_that_mean_something_else_are_refused(tmp_path):

@@ -1,6 +1,6 @@
 """The predictions of a detector for a whole dataset: shards of consecutive images, on actors.
 
-detector.json                           the categories that the detector knows
+known_categories.json                   the categories that the detector knows
 predictions/00000000-00000031.parquet   what it found in images 0 .. 31; present means done
 """
 
@@ -56,7 +56,8 @@ def load_detector(weights: str, device: str) -> Detects:
 
 
 def weights_folder(weights: str) -> Path:
-    """Where a detector's files are on this node, copied from an object store if need be. ConfigError."""
+    """Where a detector's files are on this node, copied from an object store if need be; of a run that made
+    one, its `detector` folder. ConfigError."""
     try:
         folder = local_copy(locate(weights)) if "://" in weights else Path(weights)
     except FileNotFoundError:
@@ -66,7 +67,8 @@ def weights_folder(weights: str) -> Path:
             f"--weights {weights} is not a folder: give the one that a detector was saved to (a path, s3:// "
             "or gs://)"
         )
-    return folder
+    own = folder / "detector"
+    return own if own.is_dir() else folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,12 @@ class Detecting:
         return self.out / "predictions" / f"{shard.name}.parquet"
 
     @property
-    def detector_json(self) -> Location:
-        return self.out / "detector.json"
+    def known_categories(self) -> Location:
+        return self.out / "known_categories.json"
 
     def unshared(self) -> Unshared:
         """The categories that only the detector, or only the dataset, has. Some shard must be done."""
-        known = [(int(number), str(name)) for number, name in read_json(self.detector_json)["categories"]]
+        known = [(int(number), str(name)) for number, name in read_json(self.known_categories)["categories"]]
         return match_categories(known, self.backgrounds.categories)
 
     def predictions(self) -> Iterator[Prediction]:
@@ -140,7 +142,7 @@ class DetectActor:
     def _loaded(self) -> Detects:
         detector = self._work.load(self._work.weights, self._device)
         match_categories(detector.categories, self._work.backgrounds.categories)
-        write_json(self._work.detector_json, {"categories": [list(one) for one in detector.categories]})
+        write_json(self._work.known_categories, {"categories": [list(one) for one in detector.categories]})
         prepare_worker()
         return detector
 
