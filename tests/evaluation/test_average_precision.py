@@ -179,7 +179,7 @@ def pycocotools_scores(here, found, kind, folder):
 
 
 def written(here, found, kind, folder):
-    """Results, and the truth as a file. Given boxes, both libraries would sort masks by their boxes' areas."""
+    """Results, and the truth as a file. Given boxes, both libraries sort masks by their boxes' areas."""
     annotations = [
         {"id": number, "image_id": each.id, "category_id": one.category_id, "iscrowd": int(one.is_crowd),
          "area": one.area, "bbox": list(one.bbox_xywh), "segmentation": one.rle}
