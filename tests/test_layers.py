@@ -33,6 +33,10 @@ PURE = [
     "embedded",
     "embedded.labelled",
     "embedded.scenes",
+    "evaluation",
+    "evaluation.sheet",
+    "evaluation.tables",
+    "evaluation.vocabulary",
     "foregrounds",
     "foregrounds.picture",
     "formats.convert",
@@ -45,6 +49,8 @@ PURE = [
     "models.classifier_files",
     "models.clip_config",
     "models.cuda",
+    "models.detector_files",
+    "models.detector_record",
     "models.folders",
     "models.full",
     "models.grabcut",
@@ -58,9 +64,9 @@ PURE = [
     "models.segment_picture",
     "models.segmenters",
     "models.soft_masks",
+    "models.superpixels",
     "models.training_images",
     "models.training_record",
-    "models.superpixels",
     "models.views",
     "models.vocabulary",
     "overlaps",
@@ -77,8 +83,8 @@ PURE = [
     "serve.front",
     "serve.guard",
     "serve.local",
-    "serve.requests",
     "serve.openapi",
+    "serve.requests",
     "serve.schemas",
     "serve.served",
     "serve.service",
@@ -96,6 +102,8 @@ PURE = [
     "stages.fetch",
     "stages.read",
     "stages.segment",
+    "training",
+    "training.opening",
     "unit_files",
     "web.store",
     "worker",
@@ -147,6 +155,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
         _loaded(
             [
                 "pipelines.demo",
+                "pipelines.evaluate",
                 "pipelines.ray_profile",
                 "pipelines.refine",
                 "pipelines.sink",
@@ -155,7 +164,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
         )
         == "{'ray'}"
     )
-    assert _loaded(["pipelines.train"]) == "set()"
+    assert _loaded(["pipelines.train_classifier", "pipelines.train_detector"]) == "set()"
 
 
 LAYER_OF = {
@@ -164,12 +173,12 @@ LAYER_OF = {
     **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace", "longtail",
-                     "foregrounds", "contexts"], 1),
+                     "foregrounds", "contexts", "evaluation", "training"], 1),
     **dict.fromkeys(["models", "embedded", "torch", "client"], 2),
     "stages": 3,
     **dict.fromkeys(["pipelines", "serve"], 4),
     **dict.fromkeys(["cli", "report", "report_pool", "report_selection", "report_longtail",
-                     "report_contexts", "report_em"], 5),
+                     "report_contexts", "report_em", "report_evaluation", "report_train"], 5),
 }  # fmt: skip
 
 

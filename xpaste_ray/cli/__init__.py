@@ -8,6 +8,7 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     contexts,
     dataset,
     demo,
+    evaluate,
     foregrounds,
     inputs,
     longtail,
@@ -19,6 +20,7 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     selection,
     serve,
     settings,
+    train,
 )
 from xpaste_ray.cli.app import app
 from xpaste_ray.errors import ConfigError, RunError

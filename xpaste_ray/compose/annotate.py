@@ -54,7 +54,7 @@ class _Whole(NamedTuple):
 def annotate(
     plan: PastePlan,
     rendered: Rendered,
-    pool: Pool,
+    pool: Pool | None,
     backgrounds: AnyBackgrounds,
     output: OutputSettings,
 ) -> tuple[Sample, Counter[str]]:
@@ -141,11 +141,11 @@ def _annotation(
     visible: MaskShape,
     visible_fraction: float,
     amodal: MaskShape | None,
-    pool: Pool,
+    pool: Pool | None,
     output: OutputSettings,
 ) -> Annotation:
     provenance: Mapping[str, Any] | None = None
-    if output.provenance and item.origin == "pool":
+    if output.provenance and item.origin == "pool" and pool:
         provenance = pool.provenance(pool.row_of_id[item.source_id])
     return Annotation(
         category_id=item.category_id,

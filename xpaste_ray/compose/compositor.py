@@ -38,11 +38,14 @@ class Composed:
 class Compositor:
     """Sample i is the same in any process, in any order, whatever else is composed."""
 
-    def __init__(self, pool: Pool, backgrounds: AnyBackgrounds, settings: ComposeSettings, seed: int) -> None:
-        """ConfigError if nothing can be drawn by the settings' rules."""
+    def __init__(
+        self, pool: Pool | None, backgrounds: AnyBackgrounds, settings: ComposeSettings, seed: int
+    ) -> None:
+        """pool: None will do where `copy_rule` pastes nothing of it. ConfigError if nothing can be drawn by
+        the settings' rules."""
         self._pool, self._backgrounds, self._settings = pool, backgrounds, settings
         self._planner = Planner(pool, backgrounds, settings, seed)
-        self._by_prior = settings.size.rule == "prior" and settings.layout == "free"
+        self._by_prior = settings.size.rule == "prior" and settings.layout == "free" and settings.needs_pool
 
     def with_seed(self, seed: int) -> "Compositor":
         """Another compositor, which shares all that does not depend on the seed: made in no time."""
@@ -50,11 +53,13 @@ class Compositor:
         other._planner = self._planner.with_seed(seed)
         return other
 
-    def plan(self, sample: int) -> PastePlan:
-        return self._planner.plan(sample)
+    def plan(self, sample: int, row: int | None = None) -> PastePlan:
+        """row: of the background, instead of one that is drawn."""
+        return self._planner.plan(sample, row)
 
-    def compose(self, sample: int) -> Composed:
-        return self.render(self.plan(sample))
+    def compose(self, sample: int, row: int | None = None) -> Composed:
+        """row: as in `plan`."""
+        return self.render(self.plan(sample, row))
 
     def render(self, plan: PastePlan) -> Composed:
         """A sample from its plan alone."""

@@ -7,15 +7,16 @@ from xpaste_ray.errors import ConfigError
 from xpaste_ray.pool import Pool
 
 
-def instance_row(plan: PastePlan, instance_id: str, pool: Pool) -> int:
-    """The pool's row of an instance of the plan. ConfigError if it has none."""
-    try:
-        return pool.row_of_id[instance_id]
-    except KeyError:
+def instance_row(plan: PastePlan, instance_id: str, pool: Pool | None) -> tuple[Pool, int]:
+    """The pool, and its row of an instance of the plan. ConfigError if it has none."""
+    row = None if pool is None else pool.row_of_id.get(instance_id)
+    if pool is None or row is None:
+        where = "no pool was given" if pool is None else f"{pool.folder} does not have it"
         raise ConfigError(
-            f"the plan of sample {plan.sample} asks for instance {instance_id}, which "
-            f"{pool.folder} does not have: render it with the pool that it was planned with"
-        ) from None
+            f"the plan of sample {plan.sample} asks for instance {instance_id}, and {where}: render it with "
+            "the pool that it was planned with"
+        )
+    return pool, row
 
 
 def background_row(plan: PastePlan, background_id: str, view: View, backgrounds: AnyBackgrounds) -> int:

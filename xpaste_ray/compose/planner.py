@@ -38,14 +38,24 @@ class Planner:
     `sizes`: the settings' size table, for the pool's categories.
     """
 
-    def __init__(self, pool: Pool, backgrounds: AnyBackgrounds, settings: ComposeSettings, seed: int) -> None:
-        """ConfigError if the pool is empty, or a rule needs other annotated backgrounds than the sample's
-        own and there may be none."""
-        self._pool, self._backgrounds, self._settings, self._seed = pool, backgrounds, settings, seed
-        self._sampler = InstanceSampler(pool, settings.category, settings.draw, settings.categories)
-        self.sizes = load_size_table(settings.size.table, pool.categories)
+    def __init__(
+        self, pool: Pool | None, backgrounds: AnyBackgrounds, settings: ComposeSettings, seed: int
+    ) -> None:
+        """pool: None will do where `copy_rule` pastes nothing of it. ConfigError if it is empty, or a rule
+        needs other annotated backgrounds than the sample's own and there may be none."""
+        self._backgrounds, self._settings, self._seed = backgrounds, settings, seed
+        if settings.needs_pool:
+            if pool is None:
+                raise ConfigError(
+                    f"copy_rule={settings.copy_rule} pastes instances of a pool: give one, or set copy_rule "
+                    "to none or self"
+                )
+            self._pool = pool
+            self._sampler = InstanceSampler(pool, settings.category, settings.draw, settings.categories)
+        self.sizes = load_size_table(settings.size.table, pool.categories if pool else ())
         annotated = len(backgrounds.annotated_rows)
-        if annotated < 2 and (settings.copy_rule != "pool" or settings.layout == "reference"):
+        copies = settings.copy_rule not in ("none", "pool")
+        if annotated < 2 and (copies or settings.layout == "reference"):
             raise ConfigError(
                 f"copy_rule={settings.copy_rule}, layout={settings.layout} take objects and layouts from "
                 f"another annotated background than the sample's own, and {annotated} of these have "
@@ -64,10 +74,12 @@ class Planner:
         other._seed = seed
         return other
 
-    def plan(self, sample: int) -> PastePlan:
+    def plan(self, sample: int, row: int | None = None) -> PastePlan:
+        """row: of the background, instead of one that is drawn."""
         rng = rng_for(self._seed, "plan", sample)
         settings, backgrounds = self._settings, self._backgrounds
-        row = draw_background(rng, sample, backgrounds, settings)
+        if row is None:
+            row = draw_background(rng, sample, backgrounds, settings)
         view = draw_view(rng, backgrounds.size_hw(row), settings.canvas)
         from_pool, copies = self._what_to_paste(rng)
         copied = self._copied(rng_for(self._seed, "copied", sample), row) if copies else None
@@ -104,7 +116,7 @@ class Planner:
         if rule.startswith("p:"):
             copies = bool(rng.random() < float(rule.removeprefix("p:")))
             return not copies, copies
-        return rule != "self", rule != "pool"
+        return rule in ("pool", "both"), rule in ("self", "both")
 
     def _another(self, rng: np.random.Generator, row: int) -> int:
         """A uniform annotated background that is not `row`."""

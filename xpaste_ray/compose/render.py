@@ -48,7 +48,7 @@ class Rendered:
     painted: tuple[Painted, ...]
 
 
-def render(plan: PastePlan, pool: Pool, backgrounds: AnyBackgrounds) -> Rendered:
+def render(plan: PastePlan, pool: Pool | None, backgrounds: AnyBackgrounds) -> Rendered:
     """Paint the placements in order, inside their rectangles only, then the copied objects.
 
     Placements end at the border of the background's view, also where copied objects need a larger canvas:
@@ -73,8 +73,9 @@ def _canvas(plan: PastePlan, backgrounds: AnyBackgrounds) -> np.ndarray:
     return canvas
 
 
-def _paste(canvas: np.ndarray, placement: Placement, plan: PastePlan, pool: Pool) -> Painted:
-    instance = pool.instance(instance_row(plan, placement.instance_id, pool))
+def _paste(canvas: np.ndarray, placement: Placement, plan: PastePlan, pool: Pool | None) -> Painted:
+    pool, row = instance_row(plan, placement.instance_id, pool)
+    instance = pool.instance(row)
     patch = make_patch(instance.rgba, placement, plan.mask_rate)
     if placement.blend != "alpha":
         patch = prepare(patch, placement.blend, placement.motion)

@@ -60,7 +60,13 @@ from xpaste_ray.config.segment import (
     SlicMethod,
 )
 from xpaste_ray.config.select import CutoutSettings, SelectSettings
-from xpaste_ray.config.settings import DatasetSettings, EmPasteSettings, PoolSettings, Settings
+from xpaste_ray.config.settings import (
+    DatasetSettings,
+    EmPasteSettings,
+    PoolSettings,
+    Settings,
+    TrainSettings,
+)
 from xpaste_ray.config.sources import (
     AnnotatedSource,
     AnySource,
@@ -75,6 +81,7 @@ from xpaste_ray.config.sources import (
     WebDatasetSource,
     WebSource,
 )
+from xpaste_ray.config.train import DetectorSettings, LightSettings, TrainingSettings
 
 __all__ = [
     "PRESETS_DIR",
@@ -97,6 +104,7 @@ __all__ = [
     "CutoutSettings",
     "CutoutsSource",
     "DatasetSettings",
+    "DetectorSettings",
     "DiffusionSource",
     "EmPasteSettings",
     "EmSettings",
@@ -113,6 +121,7 @@ __all__ = [
     "ImageFormat",
     "ImagesSettings",
     "Licence",
+    "LightSettings",
     "LimitSettings",
     "Mask2FormerMethod",
     "MaskRcnnMethod",
@@ -136,7 +145,9 @@ __all__ = [
     "SlicMethod",
     "StageResources",
     "Subsampling",
+    "TrainSettings",
     "TrainedClassifier",
+    "TrainingSettings",
     "WebDatasetSource",
     "WebSource",
     "WorkerResources",

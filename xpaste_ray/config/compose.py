@@ -10,8 +10,8 @@ from xpaste_ray.config.base import Fraction, PositiveInt, Section
 
 def _copy_rule(rule: str) -> str:
     """p:.5 is p:0.5."""
-    if rule not in ("pool", "self", "both") and not re.fullmatch(r"p:(0?\.\d+|0|1(\.0+)?)", rule):
-        raise ValueError("must be pool, self, both or p:x with x from 0 to 1, such as p:0.5")
+    if rule not in ("none", "pool", "self", "both") and not re.fullmatch(r"p:(0?\.\d+|0|1(\.0+)?)", rule):
+        raise ValueError("must be none, pool, self, both or p:x with x from 0 to 1, such as p:0.5")
     return rule.replace("p:.", "p:0.")
 
 
@@ -192,9 +192,10 @@ class ComposeSettings(Section):
     contexts`, a folder, or a colour. mix: how many originals (`backgrounds`) are taken for how many contexts;
     mix_by `image`: how often each original for how often each context, so that their numbers count, too.
     categories: only these of the pool's are pasted, by name; all, if none is named.
-    copy_rule: `pool` instances, objects of another annotated background (`self`), `both`, or `p:x` (self
-    with probability x, else pool). layout: `free`, or `reference`: the layout of another annotated
-    background. draw: `instance`, or `source-image` (all instances that were cut from one image).
+    copy_rule: `pool` instances, objects of another annotated background (`self`), `both`, `p:x` (self with
+    probability x, else pool), or `none`: the background as it is. layout: `free`, or `reference`: the layout
+    of another annotated background. draw: `instance`, or `source-image` (all instances that were cut from one
+    image).
     mask_rate below 1 erodes masks, above 1 dilates them, by |rate - 1| of the shorter side.
     """
 
@@ -224,6 +225,11 @@ class ComposeSettings(Section):
     mask_rate: Annotated[float, Field(ge=0.5, le=2)] = 1.0  # X-Paste: masks as they are
     occlusion: OcclusionSettings
     output: OutputSettings
+
+    @property
+    def needs_pool(self) -> bool:
+        """Whether instances of a pool may be pasted."""
+        return self.copy_rule not in ("none", "self")
 
     @field_validator("blend", mode="before")
     @classmethod

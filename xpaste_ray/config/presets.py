@@ -13,7 +13,13 @@ from xpaste_ray.config.classifier import AnyClassifier
 from xpaste_ray.config.contexts import AnyCaptions, ContextSettings
 from xpaste_ray.config.foregrounds import ForegroundSettings
 from xpaste_ray.config.segment import AnyMethod
-from xpaste_ray.config.settings import DatasetSettings, EmPasteSettings, PoolSettings, Settings
+from xpaste_ray.config.settings import (
+    DatasetSettings,
+    EmPasteSettings,
+    PoolSettings,
+    Settings,
+    TrainSettings,
+)
 from xpaste_ray.config.sources import AnySource
 from xpaste_ray.errors import ConfigError, StorageError
 from xpaste_ray.storage import locate
@@ -38,14 +44,14 @@ def preset_descriptions() -> dict[str, str]:
     return {name: path.read_text(encoding="utf-8").split("\n")[0][2:] for name, path in files.items()}
 
 
-AnySettings = DatasetSettings | PoolSettings | ForegroundSettings | ContextSettings
+AnySettings = DatasetSettings | TrainSettings | PoolSettings | ForegroundSettings | ContextSettings
 
 
 def kind_of(preset: str) -> type[AnySettings]:
     """What a preset sets: a dataset, a pool, foregrounds, or all that one method needs."""
     sections = set(_read(preset))
     kinds: tuple[type[AnySettings], ...] = (
-        DatasetSettings, PoolSettings, ForegroundSettings, ContextSettings,
+        DatasetSettings, TrainSettings, PoolSettings, ForegroundSettings, ContextSettings,
     )  # fmt: skip
     for kind in kinds:
         if sections <= set(kind.model_fields):

@@ -14,6 +14,7 @@ from xpaste_ray.config.score import ScoreSettings
 from xpaste_ray.config.segment import SegmentSettings
 from xpaste_ray.config.select import CutoutSettings, SelectSettings
 from xpaste_ray.config.sources import AnySource, Name, SourceSettings
+from xpaste_ray.config.train import TrainingSettings
 
 
 class DatasetSettings(Section):
@@ -24,6 +25,12 @@ class DatasetSettings(Section):
     seed: Annotated[int, Field(ge=0)]
     compose: ComposeSettings
     resources: ResourceSettings
+
+
+class TrainSettings(DatasetSettings):
+    """Everything that a detector is trained by, beside its data."""
+
+    train: TrainingSettings = TrainingSettings()
 
 
 class PoolSettings(Section):
@@ -55,13 +62,14 @@ class PoolSettings(Section):
         return self
 
 
-class Settings(PoolSettings, DatasetSettings):
-    """Everything that a whole run is made from, from category names to a dataset."""
+class Settings(PoolSettings, TrainSettings):
+    """Everything that a whole run is made from, from category names to a dataset, and to a detector."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class EmPasteSettings(ForegroundSettings, ContextSettings, DatasetSettings):
-    """Everything that a whole run of EM-Paste is made from, from labelled images to a dataset."""
+class EmPasteSettings(ForegroundSettings, ContextSettings, TrainSettings):
+    """Everything that a whole run of EM-Paste is made from, from labelled images to a dataset, and to a
+    detector."""
 
     model_config = ConfigDict(extra="forbid")

@@ -16,14 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from sklearn.metrics import average_precision_score
-from torch import distributed, nn
+from torch import nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torchvision.models import ResNet
@@ -39,9 +36,20 @@ from xpaste_ray.models.classifier_files import (
     weights_folder,
 )
 from xpaste_ray.models.device import usable_device
+from xpaste_ray.models.processes import gathered, rank, wait_for_all, world_size
+from xpaste_ray.models.rates import learning_rate, set_rate
 from xpaste_ray.models.resnet import load_body, new_resnet
 from xpaste_ray.models.segment_picture import in_square
-from xpaste_ray.models.shared_norm import SharedBatchNorm2d, world_size
+from xpaste_ray.models.shared_norm import SharedBatchNorm2d
+from xpaste_ray.models.training_files import (
+    load_tensors,
+    named,
+    optimizer_tensors,
+    restore_optimizer,
+    save_tensors,
+    under,
+    write_file,
+)
 from xpaste_ray.models.training_images import TrainingImages, batches, epoch_order, split, varied
 from xpaste_ray.models.training_record import (
     PLOT_FILE,
@@ -56,13 +64,10 @@ from xpaste_ray.rng import int_seed_for
 from xpaste_ray.storage import aside_of
 
 _LAST, _BEST = "last.safetensors", "best.safetensors"
-_RECORD = "record"  # in the metadata of both
 
 _WARM_UP = 0.1  # part of all steps in which the rate rises
 _MAX_WEIGHT = 10.0  # of an image that shows a category, against one that does not
 _JUDGED_AT_ONCE = 16  # images; always in that shape
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,9 @@ def train(task: TrainingTask, images: TrainingImages, device: str = "cpu") -> Tr
         training = _Training(task, images, device, threads)
         while not has_ended(training.record.epochs, task.settings.epochs, task.settings.patience):
             training.one_more_epoch()
-    if _rank() == 0:
+    if rank() == 0:
         _finish(task, training.record)
-    _wait_for_all()
+    wait_for_all()
     return training.record
 
 
@@ -144,7 +149,7 @@ class _Training:
             )
         epoch = Epoch(number, loss, *self._judge())
         self.record = replace(self.record, epochs=(*self.record.epochs, epoch))
-        if _rank() == 0:
+        if rank() == 0:
             self._keep()
 
     def _train(self, number: int) -> float:
@@ -152,7 +157,7 @@ class _Training:
         self._parallel.train()
         order = epoch_order(self._split.training, self._task.seed, number)
         shared = batches(order, self._task.settings.batch)
-        own = [batch[_rank() :: world_size()] for batch in shared]
+        own = [batch[rank() :: world_size()] for batch in shared]
         total = 0.0
         for place, (batch, pictures) in enumerate(zip(shared, self._pictures(own, number), strict=True)):
             step = (number - 1) * len(shared) + place
@@ -162,7 +167,7 @@ class _Training:
             (loss * world_size()).backward()  # type: ignore[no-untyped-call]  # the gradients are averaged
             self._optimizer.step()
             total += float(loss.detach()) * len(batch)
-        return sum(_gathered(total)) / len(order)
+        return sum(gathered(total)) / len(order)
 
     def _loss(self, numbers: Sequence[int], pictures: Sequence[np.ndarray]) -> torch.Tensor:
         """The sum over these images of the mean over the categories."""
@@ -179,13 +184,13 @@ class _Training:
         if not self.record.judged:
             return None, None
         self._network.eval()
-        own = self._split.held_out[_rank() :: world_size()]
+        own = self._split.held_out[rank() :: world_size()]
         found = []
         for batch, pictures in zip(_chunks(own), self._pictures(_chunks(own), None), strict=True):
             padded = [*pictures, *[pictures[-1]] * (_JUDGED_AT_ONCE - len(pictures))]
             logits = self._network(self._pixels(padded))[: len(batch)]
             found += list(zip(batch, logits.double().cpu().numpy(), strict=True))
-        logits_of = dict(one for part in _gathered(found) for one in part)
+        logits_of = dict(one for part in gathered(found) for one in part)
         scores = np.stack([logits_of[i] for i in self._split.held_out])
         truth = self._truth(self._split.held_out)
         loss = np.logaddexp(0, np.where(truth, -scores, scores)).mean()
@@ -235,49 +240,31 @@ class _Training:
         return torch.tensor(weights, dtype=torch.float32, device=self._device)
 
     def _set_rate(self, step: int, steps: int) -> None:
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, self._task.settings.learning_rate)
+        warm_up = max(1, round(_WARM_UP * steps))
+        set_rate(self._optimizer, learning_rate(step, steps, self._task.settings.learning_rate, warm_up))
 
     def _keep(self) -> None:
         """The best first: what `last` tells of is there then."""
         self._task.work.mkdir(parents=True, exist_ok=True)
-        best = self.record.best
-        network = {name: value.cpu() for name, value in self._network.state_dict().items()}
-        if best is self.record.epochs[-1]:
-            _save(network, self._task.work / _BEST, {})
-        tensors = {f"network.{name}": value for name, value in network.items()}
-        for number, state in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": value.cpu() for name, value in state.items()}
-        _save(tensors, self._task.work / _LAST, {_RECORD: self.record.text()})
-        _write(self._task.work / TRAINING_FILE, self.record.text().encode())
+        network, text = self._network.state_dict(), self.record.text()
+        if self.record.best is self.record.epochs[-1]:
+            save_tensors({name: value.cpu() for name, value in network.items()}, self._task.work / _BEST)
+        tensors = named("network", network) | named("optimizer", optimizer_tensors(self._optimizer))
+        save_tensors(tensors, self._task.work / _LAST, text)
+        write_file(self._task.work / TRAINING_FILE, text.encode())
 
     def _continue(self) -> None:
         """Take up what `_keep` kept, if it is of this task and these images."""
-        path = self._task.work / _LAST
-        try:
-            with safe_open(path, framework="pt") as file:
-                told = record_of((file.metadata() or {}).get(_RECORD, ""))
-            tensors = load_file(path)
-        except (OSError, SafetensorError):
+        kept = load_tensors(self._task.work / _LAST)
+        if kept is None:
             return
+        tensors, text = kept
+        told = record_of(text)
         if told is None or replace(told, epochs=()) != self.record:
             return
-        self._network.load_state_dict(_under("network.", tensors))
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in _under("optimizer.", tensors).items():
-            number, _, what = name.partition(".")
-            state.setdefault(int(number), {})[what] = value
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self._network.load_state_dict(under("network", tensors))
+        restore_optimizer(self._optimizer, under("optimizer", tensors))
         self.record = told
-
-
-def learning_rate(step: int, steps: int, highest: float) -> float:
-    """Rises to `highest` in the first tenth of all steps, then falls as a cosine, to nothing at the end."""
-    warm = max(1, round(_WARM_UP * steps))
-    if step < warm:
-        return highest * (step + 1) / warm
-    return highest * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def mean_average_precision(truth: np.ndarray, scores: np.ndarray) -> float | None:
@@ -309,9 +296,9 @@ def _usable(images: TrainingImages, threads: ThreadPoolExecutor) -> tuple[list[i
             return error.reason
         return None
 
-    own = range(_rank(), len(images), world_size())
+    own = range(rank(), len(images), world_size())
     reasons = dict(
-        one for part in _gathered(list(zip(own, threads.map(reason, own), strict=True))) for one in part
+        one for part in gathered(list(zip(own, threads.map(reason, own), strict=True))) for one in part
     )
     usable = [i for i in range(len(images)) if reasons[i] is None]
     return usable, Counter(told for told in reasons.values() if told is not None)
@@ -329,10 +316,6 @@ def _chunks(numbers: Sequence[int]) -> list[Sequence[int]]:
     return [numbers[i : i + _JUDGED_AT_ONCE] for i in range(0, len(numbers), _JUDGED_AT_ONCE)]
 
 
-def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
-
-
 def _finish(task: TrainingTask, record: TrainingRecord) -> None:
     """Write the classifier's folder aside and rename it."""
     aside = aside_of(task.folder)
@@ -344,33 +327,3 @@ def _finish(task: TrainingTask, record: TrainingRecord) -> None:
     (aside / TRAINING_FILE).write_text(record.text(), encoding="utf-8")
     shutil.rmtree(task.folder, ignore_errors=True)
     aside.rename(task.folder)
-
-
-def _save(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-    aside = aside_of(path)
-    save_file({name: value.contiguous() for name, value in tensors.items()}, aside, metadata)
-    aside.replace(path)
-
-
-def _write(path: Path, data: bytes) -> None:
-    aside = aside_of(path)
-    aside.write_bytes(data)
-    aside.replace(path)
-
-
-def _rank() -> int:
-    return distributed.get_rank() if distributed.is_initialized() else 0
-
-
-def _gathered(own: T) -> list[T]:
-    """What each process has."""
-    if world_size() == 1:
-        return [own]
-    parts: list[Any] = [None] * world_size()
-    distributed.all_gather_object(parts, own)
-    return parts
-
-
-def _wait_for_all() -> None:
-    if world_size() > 1:
-        distributed.barrier()

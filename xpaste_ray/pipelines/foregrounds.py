@@ -33,7 +33,7 @@ from xpaste_ray.pipelines.resources import (
 from xpaste_ray.pipelines.scores import compact_scores, read_scores, scores_recipe
 from xpaste_ray.pipelines.stage_code import Code, StageCode
 from xpaste_ray.pipelines.steps import Step, chain, segment_models, segment_recipe
-from xpaste_ray.pipelines.train import train_classifier
+from xpaste_ray.pipelines.train_classifier import train_classifier
 from xpaste_ray.pipelines.unit_work import Pass, UnitWork
 from xpaste_ray.pool import open_pool
 from xpaste_ray.records import Unit, instance_ids

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xpaste_ray.config import ContextSettings, ForegroundSettings, PoolSettings
+from xpaste_ray.config import ContextSettings, ForegroundSettings, PoolSettings, TrainSettings
 from xpaste_ray.config.base import Section
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.hub import PREFIX
@@ -46,6 +46,8 @@ def hub_models(settings: Section) -> Iterator[tuple[str, str]]:
         named += _named_in(_foreground_sections(settings))
     if isinstance(settings, ContextSettings):
         named += _named_in(_context_sections(settings))
+    if isinstance(settings, TrainSettings):
+        named += _named_in({"train.detector": settings.train.detector})
     return ((option, place) for option, place in named if place.startswith(PREFIX))
 
 

@@ -5,21 +5,21 @@
 """
 
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpaste_ray.categories import Category
 from xpaste_ray.config import StageResources
 from xpaste_ray.config.classifier import ResNetClassifier
-from xpaste_ray.errors import ConfigError, RunError, StorageError, XPasteError
+from xpaste_ray.errors import ConfigError, RunError
 from xpaste_ray.fingerprints import fingerprint, hash_parts
 from xpaste_ray.models.classifier_files import ClassifierCard, card_of, classifier_name
 from xpaste_ray.models.training_images import TrainingImages
 from xpaste_ray.models.training_record import TRAINING_FILE, TrainingRecord
+from xpaste_ray.pipelines.training import telling, train_on_ray
 
 if TYPE_CHECKING:
     from xpaste_ray.pipelines.job import Progress
@@ -28,8 +28,6 @@ STAGE = "train"
 
 _ALGORITHM = 1  # raised when the code changes what it makes of the same settings
 _OF_ITS_USE = {"dtype", "micro_batch", "threads"}  # settings that training does not know
-_POLL_S = 1.0
-_RETRIES = 3  # of a task or a group whose process dies; each goes on from the last epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +64,8 @@ def train_classifier(
         return TrainedClassifierFolder(folder, done, already_done=True)
     task = _task(settings, card, seed, recipe, folder, work)
     progress.begin({STAGE: settings.epochs}, "epochs")
-    with _telling(work / TRAINING_FILE, recipe, progress):
-        (_in_one_task if resources.actors == 1 else _in_a_group)(task, images, resources)
+    with telling(partial(_epochs, work / TRAINING_FILE, recipe), partial(progress.advance, STAGE)):
+        train_on_ray(partial(_train, task, images), resources, work, recipe, "the classifier's")
     record = TrainingRecord.read(folder / TRAINING_FILE)
     if record is None or record.recipe != recipe:
         raise RunError(
@@ -136,115 +134,14 @@ def _task(
     }  # fmt: skip
 
 
-def _train(task: dict[str, Any], images: TrainingImages, device: str, alone: bool = True) -> str | None:
-    """In a process that trains: None, or the message of what is no fault of the process, "class: text".
+def _epochs(path: Path, recipe: str) -> int | None:
+    """How many are done."""
+    record = TrainingRecord.read(path)
+    return len(record.epochs) if record is not None and record.recipe == recipe else None
 
-    alone: else what only one of a group meets is raised, for the others would wait for it; a new group finds
-    that image gone from the start.
-    """
+
+def _train(task: dict[str, Any], images: TrainingImages, device: str) -> None:
+    """In a process that trains."""
     from xpaste_ray.models.classifier_train import TrainingTask, train
 
-    try:
-        train(TrainingTask(**task), images, device)
-    except XPasteError as error:
-        if isinstance(error, StorageError) and not alone:
-            raise
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def _raise(told: str | None) -> None:
-    if told:
-        kind, _, text = told.partition(": ")
-        raise (ConfigError if kind == ConfigError.__name__ else RunError)(text)
-
-
-def _in_one_task(task: dict[str, Any], images: TrainingImages, resources: StageResources) -> None:
-    import ray
-
-    remote = ray.remote(max_calls=1)(_train).options(  # its process, and memory, go with it
-        num_cpus=resources.cpus,
-        num_gpus=resources.gpus or None,
-        accelerator_type=resources.accelerator_type,
-        max_retries=_RETRIES,
-    )
-    try:
-        told = ray.get(remote.remote(task, images, resources.device))
-    except ray.exceptions.RayError as error:
-        raise RunError(_died(error)) from error
-    _raise(told)
-
-
-def _in_a_group(task: dict[str, Any], images: TrainingImages, resources: StageResources) -> None:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    wanted = {"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}
-    work: Path = task["work"]
-    trainer = TorchTrainer(
-        _train_as_one,
-        train_loop_config={"task": task, "images": images},
-        scaling_config=ScalingConfig(
-            num_workers=resources.actors,
-            use_gpu=bool(resources.gpus),
-            resources_per_worker=wanted,
-            accelerator_type=resources.accelerator_type,
-        ),
-        run_config=RunConfig(
-            name=f"group-{task['recipe']}",
-            storage_path=str(work),
-            failure_config=FailureConfig(max_failures=_RETRIES),
-        ),
-    )
-    refusal = work / _REFUSAL
-    refusal.unlink(missing_ok=True)
-    try:
-        trainer.fit()
-    except Exception as error:
-        raise RunError(_died(error)) from error
-    _raise(refusal.read_text(encoding="utf-8") if refusal.exists() else None)
-
-
-_REFUSAL = "refusal.txt"
-
-
-def _train_as_one(config: dict[str, Any]) -> None:
-    """One process of a group, which Ray Train has put together. What all of them find wrong is left in a
-    file: Ray Train would try what is raised again."""
-    import ray.train
-    import ray.train.torch
-
-    told = _train(config["task"], config["images"], str(ray.train.torch.get_device()), alone=False)
-    if told and ray.train.get_context().get_world_rank() == 0:
-        work: Path = config["task"]["work"]
-        work.mkdir(parents=True, exist_ok=True)
-        (work / _REFUSAL).write_text(told, encoding="utf-8")
-
-
-def _died(error: Exception) -> str:
-    return (
-        f"the classifier's training stopped ({error}): check the memory and the GPUs of its nodes, then run "
-        "the same command again; it goes on from the last whole epoch"
-    )
-
-
-@contextmanager
-def _telling(path: Path, recipe: str, progress: "Progress") -> Iterator[None]:
-    """Tell of every epoch that the file has, while something else waits for the training."""
-    ended = threading.Event()
-    watcher = threading.Thread(target=_tell, args=(path, recipe, progress.advance, ended), daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
-
-
-def _tell(path: Path, recipe: str, advance: Callable[[str, int], None], ended: threading.Event) -> None:
-    told = 0
-    while not ended.wait(_POLL_S):
-        record = TrainingRecord.read(path)
-        if record is not None and record.recipe == recipe and len(record.epochs) != told:
-            told = len(record.epochs)
-            advance(STAGE, told)
+    train(TrainingTask(**task), images, device)

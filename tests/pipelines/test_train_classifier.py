@@ -7,7 +7,7 @@ from xpaste_ray.config import StageResources
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.classifier_files import card_of
 from xpaste_ray.models.training_record import Epoch, TrainingRecord
-from xpaste_ray.pipelines.train import described, train_classifier, training_recipe
+from xpaste_ray.pipelines.train_classifier import described, train_classifier, training_recipe
 
 ONE, TWO = StageResources(actors=1, cpus=0.5), StageResources(actors=2, cpus=0.5)
 
