@@ -34,6 +34,9 @@ PURE = [
     "embedded.labelled",
     "embedded.scenes",
     "evaluation",
+    "evaluation.sheet",
+    "evaluation.tables",
+    "evaluation.vocabulary",
     "foregrounds",
     "foregrounds.picture",
     "formats.convert",
@@ -148,6 +151,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
         _loaded(
             [
                 "pipelines.demo",
+                "pipelines.evaluate",
                 "pipelines.ray_profile",
                 "pipelines.refine",
                 "pipelines.sink",
@@ -170,7 +174,7 @@ LAYER_OF = {
     "stages": 3,
     **dict.fromkeys(["pipelines", "serve"], 4),
     **dict.fromkeys(["cli", "report", "report_pool", "report_selection", "report_longtail",
-                     "report_contexts", "report_em"], 5),
+                     "report_contexts", "report_em", "report_evaluation"], 5),
 }  # fmt: skip
 
 

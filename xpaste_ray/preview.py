@@ -47,7 +47,7 @@ def _draw(sample: Sample, data: bytes, names: dict[int, str]) -> np.ndarray:
     scale = _TILE_PX / max(image.shape[:2])
     for annotation in sample.annotations:
         mask = coco_mask.decode(annotation.segmentation).astype(bool)
-        colour = _colour(annotation.category_id)
+        colour = category_colour(annotation.category_id)
         image[mask] = (0.8 * image[mask] + 0.2 * np.array(colour)).astype(np.uint8)
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(image, contours, -1, colour, 1)
@@ -56,23 +56,24 @@ def _draw(sample: Sample, data: bytes, names: dict[int, str]) -> np.ndarray:
     tile = np.full((_TILE_PX, _TILE_PX, 3), 255, np.uint8)
     tile[:height, :width] = cv2.resize(image, (width, height), interpolation=mode)
     for annotation in sample.annotations:
-        _draw_label(tile, [side * scale for side in annotation.bbox], annotation.category_id, names)
+        colour, box = category_colour(annotation.category_id), [side * scale for side in annotation.bbox]
+        draw_label(tile, box, names[annotation.category_id], colour)
     cv2.rectangle(tile, (0, 0), (_TILE_PX - 1, _TILE_PX - 1), (255, 255, 255), 1)
     return tile
 
 
-def _draw_label(tile: np.ndarray, box_xywh: list[float], category_id: int, names: dict[int, str]) -> None:
+def draw_label(tile: np.ndarray, box_xywh: list[float], name: str, colour: tuple[int, ...]) -> None:
+    """Draw a box, in the tile's pixels, with a plate above it that has the name."""
     left, top = round(box_xywh[0]), round(box_xywh[1])
     right, bottom = round(box_xywh[0] + box_xywh[2]) - 1, round(box_xywh[1] + box_xywh[3]) - 1
-    colour, name = _colour(category_id), names[category_id]
     cv2.rectangle(tile, (left, top), (right, bottom), colour, 1)
     (width, height), _ = cv2.getTextSize(name, _FONT, 0.35, 1)
-    x, y = max(0, min(left, _TILE_PX - width - 2)), max(top, height + 4)
+    x, y = max(0, min(left, tile.shape[1] - width - 2)), max(top, height + 4)
     cv2.rectangle(tile, (x, y - height - 4), (x + width + 2, y), colour, cv2.FILLED)
     cv2.putText(tile, name, (x + 1, y - 3), _FONT, 0.35, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _colour(category_id: int) -> tuple[int, int, int]:
+def category_colour(category_id: int) -> tuple[int, int, int]:
     """A strong BGR colour that stays with the category."""
     red, green, blue = colorsys.hsv_to_rgb((category_id * 0.61803398875) % 1, 0.85, 0.80)
     return round(blue * 255), round(green * 255), round(red * 255)

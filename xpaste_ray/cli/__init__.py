@@ -8,6 +8,7 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     contexts,
     dataset,
     demo,
+    evaluate,
     foregrounds,
     inputs,
     longtail,

@@ -14,7 +14,7 @@ from xpaste_ray.backgrounds import AnyBackgrounds
 from xpaste_ray.compose.compositor import Compositor
 from xpaste_ray.compose.recipe import compose_recipe
 from xpaste_ray.compose.shards import compose_shard, dataset_spec
-from xpaste_ray.config import ComposeSettings, ResourceSettings
+from xpaste_ray.config import ComposeSettings, ResourceSettings, StageResources
 from xpaste_ray.errors import ConfigError, RowError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.formats.contract import DatasetSpec
@@ -77,7 +77,7 @@ class PlanActor:
         prepare_worker()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return _report(batch, self._write)
+        return report_shards(batch, self._write)
 
     def _write(self, shard: Shard) -> None:
         write_plans(self._folder, shard, map(self._compositor.plan, shard.indices), self._recipe)
@@ -92,7 +92,7 @@ class ComposeActor:
         prepare_worker()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return _report(batch, self._write)
+        return report_shards(batch, self._write)
 
     def _write(self, shard: Shard) -> None:
         plans = self._plans.read(shard) if self._plans else None
@@ -110,7 +110,7 @@ def shards_of(block: pa.Table) -> list[Shard]:
     return [Shard(row["first"], row["last"]) for row in block.to_pylist()]
 
 
-def _report(batch: pa.Table, write: Callable[[Shard], None]) -> pa.Table:
+def report_shards(batch: pa.Table, write: Callable[[Shard], None]) -> pa.Table:
     """Write the batch's shards; returns how long it took and what the user must mend, if anything: an
     exception would reach the driver as Ray's, with its text inside a trace."""
     began = time.perf_counter()
@@ -124,15 +124,15 @@ def _report(batch: pa.Table, write: Callable[[Shard], None]) -> pa.Table:
 
 
 def run_shards(
-    name: str, actor: type, kwargs: dict[str, Any], shards: list[Shard], resources: ResourceSettings
+    name: str, actor: type, kwargs: dict[str, Any], shards: list[Shard], actors: StageResources
 ) -> float:
-    """Give the shards to actors; returns their busy seconds. ConfigError for what an actor met.
+    """Give the shards to actors, which answer with `report_shards`; returns their busy seconds. ConfigError
+    for what an actor met.
 
     Ray must be running and its data context configured.
     """
     from xpaste_ray.pipelines.ray_profile import actor_stage, dataset_of
 
-    actors = compose_resources(min(resources.compose.actors, len(shards)))
     blocks = shard_blocks(shards, -(-len(shards) // _MAX_BLOCKS))
     done = actor_stage(dataset_of(blocks), name, actor, actors, kwargs)
     seconds = 0.0
@@ -141,6 +141,10 @@ def run_shards(
             raise ConfigError(report["problem"])
         seconds += report["seconds"]
     return seconds
+
+
+def _actors(resources: ResourceSettings, shards: list[Shard]) -> StageResources:
+    return compose_resources(min(resources.compose.actors, len(shards)))
 
 
 def make_plans(
@@ -156,7 +160,8 @@ def make_plans(
     else:
         start_ray(resources, progress)
         progress.begin({"plan": len(missing)}, "shards")
-        run_shards("plan", PlanActor, {"job": job, "folder": folder, "recipe": recipe}, missing, resources)
+        kwargs = {"job": job, "folder": folder, "recipe": recipe}
+        run_shards("plan", PlanActor, kwargs, missing, _actors(resources, missing))
     finish_plans(plans)
 
 
@@ -182,9 +187,9 @@ def make_dataset(
         progress.begin({"compose": len(missing)}, "shards")
         kwargs = {"job": job, "dataset": dataset, "spec": spec}
         began = time.perf_counter()
-        seconds = run_shards("compose", ComposeActor, kwargs, missing, resources)
+        actors = _actors(resources, missing)
+        seconds = run_shards("compose", ComposeActor, kwargs, missing, actors)
         images, wall_s = sum(len(shard.indices) for shard in missing), time.perf_counter() - began
-        actors = min(resources.compose.actors, len(missing))
-        figures = StageFigures(images, seconds, wall_s, actors)
+        figures = StageFigures(images, seconds, wall_s, actors.actors)
         summary.figures.note_pass({"compose": figures}, wall_s)
     return finish(dataset, spec)

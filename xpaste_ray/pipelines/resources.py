@@ -113,6 +113,24 @@ def train_resources(resources: ResourceSettings, nodes: Sequence[Node]) -> Stage
     return StageResources(actors=max(1, gpus), gpus=min(1, gpus))
 
 
+def detect_resources(wanted: StageResources | Literal["auto"], nodes: Sequence[Node]) -> StageResources:
+    """Of the actors that evaluate a detector: as set, or one on each GPU, or one on all cores of a node: what
+    Ray gives to it is how many threads it computes with. ConfigError if they cannot all run at once."""
+    gpus = int(sum(node.gpus for node in nodes))
+    if wanted == "auto" and gpus:
+        return StageResources(actors=gpus, gpus=1)
+    if wanted == "auto":
+        return StageResources(actors=1, cpus=max(1.0, max(node.cpus for node in nodes) - SPARE_CPUS))
+    try:
+        check_fits({"detect": wanted}, nodes)
+    except ConfigError as error:
+        raise ConfigError(
+            f"--actors {wanted.actors} --gpus {wanted.gpus:g}: they find no room on the nodes that are up: "
+            f"give fewer, or leave both out for as many as fit ({error})"
+        ) from None
+    return wanted
+
+
 def threads_of(settings: PoolSettings, stage: str, source: str | None) -> int:
     """Of one actor."""
     match stage:
