@@ -20,6 +20,7 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     selection,
     serve,
     settings,
+    study,
     train,
 )
 from xpaste_ray.cli.app import app
