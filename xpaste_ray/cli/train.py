@@ -43,7 +43,7 @@ def train(
     dry_run: DryRunOption = False,
     cache_dir: CacheOption = None,
 ) -> None:
-    """Train Mask R-CNN on a dataset, as it is, with a pool's instances pasted on it, or beside another one."""
+    """Train Mask R-CNN on a dataset, as it is, with a pool pasted on it, or with other datasets beside it."""
     from xpaste_ray.config import TrainSettings, load
     from xpaste_ray.pipelines.places import check_absolute
     from xpaste_ray.pipelines.train_detector import TrainingData, resolve_training, train_run

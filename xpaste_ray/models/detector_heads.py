@@ -17,7 +17,7 @@ Losses = dict[str, torch.Tensor]
 Target = dict[str, torch.Tensor]
 
 
-class KeyedSampler(BalancedPositiveNegativeSampler):
+class KeyedSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
     """torchvision's choice of positives and negatives, drawn by the numbers of the images, so that it does
     not follow from what else was drawn, or where."""
 
@@ -42,7 +42,7 @@ class KeyedSampler(BalancedPositiveNegativeSampler):
         return chosen
 
 
-class DetectorHeads(RoIHeads):
+class DetectorHeads(RoIHeads):  # type: ignore[misc]
     """torchvision's heads with three changes of the losses.
 
     A proposal without an object is a negative example of those categories only that a target's `absent` says
@@ -63,10 +63,13 @@ class DetectorHeads(RoIHeads):
         targets: list[Target] | None = None,
     ) -> tuple[list[dict[str, torch.Tensor]], Losses]:
         if not self.training or targets is None:
-            return super().forward(features, proposals, image_shapes, targets)
+            found: tuple[list[dict[str, torch.Tensor]], Losses] = super().forward(
+                features, proposals, image_shapes, targets
+            )
+            return found
         proposals, matched, labels, regressions = self.select_training_samples(proposals, targets)
-        found = self.box_head(self.box_roi_pool(features, proposals, image_shapes))
-        logits, boxes = self.box_predictor(found)
+        pooled = self.box_head(self.box_roi_pool(features, proposals, image_shapes))
+        logits, boxes = self.box_predictor(pooled)
         flat = torch.cat(labels)
         absent = torch.cat(
             [one["absent"].expand(len(own), -1) for one, own in zip(targets, labels, strict=True)]
@@ -104,11 +107,13 @@ class DetectorHeads(RoIHeads):
             for one, boxes, match, own in zip(targets, shown, matched, rows, strict=True)
             if len(own)
         ]
-        if not truth:
-            return logits.sum() * 0 + _over_all(0, logits.device) * 0
-        own_logits = logits[torch.arange(len(own_labels), device=logits.device), own_labels]
-        each = functional.binary_cross_entropy_with_logits(own_logits, torch.cat(truth), reduction="sum")
-        return each / side**2 / _over_all(len(own_labels), logits.device)
+        count = _over_all(len(own_labels), logits.device)
+        loss: torch.Tensor = logits.sum() * 0
+        if truth:
+            own_logits = logits[torch.arange(len(own_labels), device=logits.device), own_labels].float()
+            entropy = functional.binary_cross_entropy_with_logits
+            loss = entropy(own_logits, torch.cat(truth), reduction="sum") / side**2
+        return loss / count
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
@@ -124,7 +129,7 @@ def box_loss(
 ) -> torch.Tensor:
     """boxes: (P, 4 (C + 1)), of which those of the object's own label count; learnt: (P,) bool."""
     rows = torch.where(learnt)[0]
-    own = boxes.reshape(len(labels), -1, 4)[rows, labels[rows]]
+    own = boxes.reshape(len(labels), -1, 4)[rows, labels[rows]].float()
     each = functional.smooth_l1_loss(own, truth[rows], beta=1 / 9, reduction="sum")
     return each / _over_all(len(labels), boxes.device)
 

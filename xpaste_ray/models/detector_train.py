@@ -157,7 +157,7 @@ class _Training:
             losses: Losses = self._parallel(shown, told)
         total = torch.stack(list(losses.values())).sum()
         self._optimizer.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
         if not math.isfinite(float(norm)):
             raise RunError(

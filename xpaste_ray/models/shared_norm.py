@@ -16,6 +16,10 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         count = pixels.numel() // pixels.shape[1]
         if not self.training or (world_size() == 1 and count > 1):  # torch refuses a single value
             return super().forward(pixels)
+        return self._shared(pixels.float(), count).to(pixels.dtype)  # sums in half precision are none
+
+    def _shared(self, pixels: torch.Tensor, count: int) -> torch.Tensor:
+        """pixels: float32."""
         sums = _sum_of_all(torch.cat([pixels.sum((0, 2, 3)), pixels.new_tensor([count])]))
         total = sums[-1].detach()
         mean = sums[:-1] / total

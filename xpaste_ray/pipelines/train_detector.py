@@ -151,12 +151,10 @@ def train_run(inputs: TrainingInputs, out: str, progress: Progress) -> Summary:
     ConfigError before anything starts if something cannot work; RunError if the training diverges, or its
     processes keep dying."""
     began = time.perf_counter()
+    if "://" in out:
+        raise ConfigError(f"--out {out}: a detector is trained in a local or shared folder: give one")
     step = training_step(inputs)
     with open_run(out, progress.say) as run:
-        if not run.root.is_local:
-            raise ConfigError(
-                f"--out {run.root}: a detector is trained in a local or shared folder: give one"
-            )
         check_steps(run, {STAGE: step.settings})
         job = TrainingJob(run, inputs, {STAGE: step}, progress)
         return finish(run, job, inputs.settings.model_dump(mode="json"), progress, began)
