@@ -47,14 +47,14 @@ def test_overrides_reach_settings_whose_paths_have_dots(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"arm": {}}, "arm: there is no such option ; did you mean 'arms'?"),
-        ({"arms": {"real": {"past": "made"}}}, "arms.real.past: there is no such option ; did you mean 'paste'?"),
+        ({"arm": {}}, "arm: there is no such option; did you mean 'arms'?"),
+        ({"arms": {"real": {"past": "made"}}}, "arms.real.past: there is no such option; did you mean"),
         ({"baseline": "rael"}, "baseline: there is no arm 'rael', only real, pasted"),
         ({"arms": {"real": {"paste": "found"}}}, "arms.real.paste: there is no 'found' in pools"),
         ({"arms": {}}, "arms: there is none, and no grid"),
         ({"seeds": [1, 1]}, "seeds: needs one at least, and each once"),
         ({"set": {"seed": 3}}, "set.seed: the study's seeds are those of the trainings"),
-        ({"pools": {"made": {}}}, "pools.made: needs one of build, foregrounds, of, merge, take, path, and has none"),
+        ({"pools": {"made": {}}}, "needs one of build, foregrounds, of, merge, take, path, and has none"),
         ({"pools": {"made": {"build": "demo", "path": "p"}}}, "has build and path"),
         ({"pools": {"made": {"take": "made", "per_category": 2}}}, "pools.made: it is made from itself"),
         ({"pools": {"made": {"of": "other"}}}, "pools.made: there is no pool 'other'"),

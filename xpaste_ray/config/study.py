@@ -39,8 +39,9 @@ Changes = dict[str, Any]
 
 class StudyData(Section):
     """train: the labelled images that every arm is trained on, as they are or with something pasted on them,
-    unless it has its own. test: what all are judged on. val: what is looked at while they train. The others:
-    where their images are, if they are not found."""
+    unless it has its own; a found pool's name means the images that it was found in, with its masks. test:
+    what all are judged on. val: what is looked at while they train. images: with image-level labels, for
+    pools and contexts that do not say theirs. The others: where images are, if they are not found."""
 
     train: str | None = None
     train_images: str | None = None
@@ -48,16 +49,17 @@ class StudyData(Section):
     test_images: str | None = None
     val: str | None = None
     val_images: str | None = None
+    images: str | None = None
 
 
 class StudyPool(Section):
     """A pool of instances, or found masks; it is made once, whatever number of arms use it.
 
     build: a preset or settings file of `xpaste pool build`. foregrounds: one of `xpaste foregrounds`; images:
-    the labelled images that it looks at. of: another pool of the study that is built or found; the same
-    candidates are chosen from by other rules, and nothing is computed again. merge: several pools of the
-    study as one. take: a part of another: at most `per_category` instances of each category, drawn at
-    random. path: a pool that is there already. set: changes of the settings.
+    the labelled images that it looks at, if not data.images. of: another pool of the study that is built or
+    found; the same candidates are chosen from by other rules, and nothing is computed again. merge: several
+    pools of the study as one. take: a part of another: at most `per_category` instances of each category,
+    drawn at random. path: a pool that is there already. set: changes of the settings.
     """
 
     build: str | None = None
@@ -78,8 +80,8 @@ class StudyPool(Section):
             raise ValueError(f"needs one of {', '.join(MADE_BY)}, and has {found}")
         if (self.per_category is not None) != (self.take is not None):
             raise ValueError("take and per_category need each other")
-        if (self.images is not None) != (self.foregrounds is not None):
-            raise ValueError("foregrounds and images need each other")
+        if self.images is not None and self.foregrounds is None:
+            raise ValueError("images goes with foregrounds")
         if self.set and self.origin not in ("build", "foregrounds", "of"):
             raise ValueError(f"{self.origin} has no settings that set could change")
         if self.merge is not None and len(set(self.merge)) < 2:
@@ -98,7 +100,7 @@ class StudyPool(Section):
 
 class StudyContexts(Section):
     """Images without labels to paste on. make: a preset or settings file of `xpaste contexts`, and images:
-    what is captioned, if anything is. path: what is there already: such a run, a folder, or a colour."""
+    what is captioned, if not data.images. path: what is there already: such a run, a folder, or a colour."""
 
     make: str | None = None
     images: str | None = None
@@ -118,9 +120,8 @@ class Arm(Section):
     """What a detector is trained on, where it differs from the study's own.
 
     paste: the pool whose instances are pasted. contexts: what is pasted on beside the training images. mix:
-    datasets that stand beside these, each with its share of all images; a found pool's name means the images
-    that it was found in, with its masks. train: another dataset to train on, named likewise, or null. set:
-    changes of the settings.
+    datasets that stand beside these, each with its share of all images. train: another dataset to train on
+    than data.train; both may name a found pool, as that. set: changes of the settings.
     """
 
     paste: Name | None = None

@@ -27,6 +27,7 @@ from xpaste_ray.pipelines.study_arms import (
     MadeData,
     arm_pools,
     arm_settings,
+    check_given,
     check_study,
     open_test,
     training_data,
@@ -126,6 +127,7 @@ def plan_study(study: StudySettings, out: str) -> list[PlannedPart]:
     check_study(study)
     root = _root(out)
     _check_ours(root, study)
+    check_given(study)
     open_test(study)
     plan = [PlannedPart("pool", name, _pool_state(study, root, name)) for name in _needed_pools(study)]
     for name in _needed_contexts(study):

@@ -23,15 +23,14 @@ class MadeData:
 
 def check_study(study: StudySettings) -> None:
     """ConfigError for whatever is wrong with the settings of any pool, contexts or arm. Needs no model."""
-    for name in study.pools:
-        pool_settings(study.pools, name)
-    for name, contexts in study.contexts.items():
-        context_settings(contexts, name)
-    for option in ("train", "test"):
-        if option == "train" and all(arm.train for arm in study.all_arms.values()):
-            continue
-        if getattr(study.data, option) is None:
+    needs_train = not all(arm.train for arm in study.all_arms.values())
+    for option, needed in (("train", needs_train), ("test", True)):
+        if needed and getattr(study.data, option) is None:
             raise ConfigError(f"data.{option} is missing: set it, as by --set data.{option}=FILE")
+    for name in study.pools:
+        pool_settings(study, name)
+    for name in study.contexts:
+        context_settings(study, name)
     for name, arm in study.all_arms.items():
         settings = arm_settings(study, name, arm, None)
         _check_arm(study, name, arm, settings)
@@ -50,7 +49,7 @@ def _check_arm(study: StudySettings, name: str, arm: Arm, settings: TrainSetting
         )
     if sum(arm.mix.values()) >= 1:
         raise ConfigError(f"arm {name}: the shares of mix are 1 or more together: the rest is of train")
-    for dataset in (arm.train, *arm.mix):
+    for dataset in (arm.train or study.data.train, *arm.mix):
         if dataset in study.pools and not _has_masks(study, dataset):
             raise ConfigError(
                 f"arm {name}: pool {dataset} has no labelled images: only pools that are found in images "
@@ -67,24 +66,20 @@ def _has_masks(study: StudySettings, name: str) -> bool:
 
 def arm_pools(study: StudySettings, arm: Arm) -> list[str]:
     """Those that an arm needs."""
-    named = (arm.paste, arm.train, *arm.mix)
+    named = (arm.paste, arm.train or study.data.train, *arm.mix)
     return list(dict.fromkeys(name for name in named if name is not None and name in study.pools))
 
 
 def arm_settings(study: StudySettings, name: str, arm: Arm, made: MadeData | None) -> TrainSettings:
     """made: None to look at the settings only. ConfigError that names the arm."""
     values: dict[str, Any] = {**study.set, **arm.set}
-    train, images = arm.train or study.data.train, arm.train_images or study.data.train_images
     if made is not None:
-        if train in made.pools:
-            train, images = str(_labelled(made, train)), None
-        elif arm.train is not None:
-            images = arm.train_images
-        contexts = made.contexts[arm.contexts] if arm.contexts is not None else None
+        own = arm if arm.train is not None else study.data
+        found = own.train in made.pools
         values |= {
-            "compose.backgrounds": train,
-            "compose.background_images": images,
-            "compose.contexts": contexts,
+            "compose.backgrounds": str(_labelled(made, own.train or "")) if found else own.train,
+            "compose.background_images": None if found else own.train_images,
+            "compose.contexts": None if arm.contexts is None else made.contexts[arm.contexts],
         }
     try:
         return load(TrainSettings, study.preset, (), values)
@@ -104,6 +99,15 @@ def _labelled(made: MadeData, pool: str) -> Path:
     folder = made.pools[pool].labelled
     assert folder is not None  # see `check_study`
     return folder
+
+
+def check_given(study: StudySettings) -> None:
+    """ConfigError if images to train on that should be there already are not."""
+    given = [(arm.train, arm.train_images) for arm in study.all_arms.values() if arm.train is not None]
+    given.append((study.data.train, study.data.train_images))
+    for place, images in given:
+        if place is not None and place not in study.pools:
+            resolve_source(place, images)
 
 
 def open_test(study: StudySettings) -> Backgrounds:

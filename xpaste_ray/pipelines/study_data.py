@@ -16,7 +16,6 @@ from xpaste_ray.config import (
     ContextSettings,
     ForegroundSettings,
     PoolSettings,
-    StudyContexts,
     StudyPool,
     StudySettings,
     change,
@@ -49,61 +48,60 @@ class MadePool:
     labelled: Path | None = None
 
 
-def pool_settings(pools: Mapping[str, StudyPool], name: str) -> Section | None:
+def pool_settings(study: StudySettings, name: str) -> Section | None:
     """Of the run that a pool is made by; None if it is made from other pools, or there already. ConfigError
     that names it."""
-    pool = pools[name]
+    pool = study.pools[name]
     try:
         match pool.origin:
             case "build":
                 return load(PoolSettings, pool.build or "", (), pool.set)
             case "foregrounds":
-                return load(
-                    ForegroundSettings,
-                    pool.foregrounds or "",
-                    (),
-                    {"foregrounds.images.path": pool.images, **pool.set},
-                )
+                images = pool.images or study.data.images
+                if images is None:
+                    raise ConfigError("images is missing: set it here, or data.images for all")
+                values = {"foregrounds.images.path": images, **pool.set}
+                return load(ForegroundSettings, pool.foregrounds or "", (), values)
             case "of":
-                return _chosen_again(pools, pool)
+                return _chosen_again(study, pool)
     except ConfigError as error:
         raise ConfigError(f"pools.{name}: {error}") from None
     return None
 
 
-def _chosen_again(pools: Mapping[str, StudyPool], pool: StudyPool) -> Section:
+def _chosen_again(study: StudySettings, pool: StudyPool) -> Section:
     parent = pool.of or ""
-    allowed = _CHOICE[pools[parent].origin]
+    allowed = _CHOICE[study.pools[parent].origin]
     for path in pool.set:
         if not path.startswith(allowed):
             raise ConfigError(
                 f"set.{path}: of {parent}'s candidates another choice is made, by {' and '.join(allowed)}... "
                 "only: for other candidates name a pool of its own"
             )
-    settings = pool_settings(pools, parent)
+    settings = pool_settings(study, parent)
     assert settings is not None
     return change(settings, (), pool.set)
 
 
-def context_settings(contexts: StudyContexts, name: str) -> ContextSettings | None:
+def context_settings(study: StudySettings, name: str) -> ContextSettings | None:
     """None if they are there already. ConfigError that names them."""
+    contexts = study.contexts[name]
     if contexts.make is None:
         return None
     try:
         settings = load(ContextSettings, contexts.make)
         values = dict[str, Any](contexts.set)
-        if contexts.images is not None:
-            told = settings.contexts.images
-            values["contexts.images"] = {
-                **(told.model_dump(mode="json") if told else {}),
-                "path": contexts.images,
-            }
+        place, told = contexts.images or study.data.images, settings.contexts.images
+        if place is not None and "contexts.images" not in values:
+            values["contexts.images"] = {**(told.model_dump(mode="json") if told else {}), "path": place}
         settings = change(settings, (), values)
     except ConfigError as error:
         raise ConfigError(f"contexts.{name}: {error}") from None
-    told = settings.contexts
-    if told.captions.kind == "blip" and told.images and told.images.path.startswith("embedded:"):
-        raise ConfigError(f"contexts.{name}.images is missing: give the labelled images that are captioned")
+    captions, images = settings.contexts.captions, settings.contexts.images
+    if captions.kind == "blip" and images and images.path.startswith("embedded:"):
+        raise ConfigError(
+            f"contexts.{name}: images is missing, which is captioned: set it here, or data.images for all"
+        )
     return settings
 
 
@@ -130,11 +128,10 @@ class StudyData:
 
     def contexts(self, name: str) -> str:
         """Where they are, as `compose.contexts` has it."""
-        contexts = self._study.contexts[name]
-        settings = context_settings(contexts, name)
+        settings, given = context_settings(self._study, name), self._study.contexts[name].path
         if settings is None:
-            assert contexts.path is not None
-            return contexts.path
+            assert given is not None
+            return given
         self._progress.say(f"contexts {name}")
         out = self._root / "contexts" / name
         try:
@@ -142,11 +139,6 @@ class StudyData:
         except ConfigError as error:
             raise ConfigError(f"contexts {name}: {error}") from None
         return str(out)
-
-    def is_there(self, name: str) -> bool:
-        """Whether something of a pool is made: what exactly, only making it tells."""
-        pool = self._study.pools[name]
-        return pool.origin == "path" or (self._run(name) / "run.json").exists() or self._record(name).exists()
 
     def _run(self, name: str) -> Path:
         return self._root / "pools" / name
@@ -158,7 +150,7 @@ class StudyData:
         pool = self._study.pools[name]
         match pool.origin:
             case "build" | "foregrounds":
-                settings = pool_settings(self._study.pools, name)
+                settings = pool_settings(self._study, name)
                 return self._chosen(name, name, settings)
             case "of":
                 return self._of(name, pool)
@@ -215,8 +207,8 @@ class StudyData:
             made = MadePool(str(current_pool(self._run(parent))))
             select_pool(str(self._run(parent)), self._progress)
         else:
-            made = self._chosen(name, parent, pool_settings(self._study.pools, name))
-            self._chosen(parent, parent, pool_settings(self._study.pools, parent))
+            made = self._chosen(name, parent, pool_settings(self._study, name))
+            self._chosen(parent, parent, pool_settings(self._study, parent))
         write_json(self._record(name), {"recipe": recipe, "pool": Path(made.folder).name})
         return made
 
