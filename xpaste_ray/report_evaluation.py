@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xpaste_ray.pipelines.job import Summary
 
 _MOST_ROWS = 40  # of a table that a person reads
-_HEADINGS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
+_HEADINGS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "frequent": "freq."}
 
 
 def print_evaluation(evaluation: Evaluation, summary: "Summary", out: str) -> None:

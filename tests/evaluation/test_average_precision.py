@@ -1,15 +1,17 @@
 """COCO's and LVIS's rules, on scenes of a few rectangles."""
 
 import json
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
+from lvis import LVIS, LVISEval
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.evaluation.material import CAT, DOG, as_predicted, image, said, thing, truth
-from xpaste_ray.categories import Category
-from xpaste_ray.evaluation import Evaluation, Prediction, evaluate
+from xpaste_ray.categories import Category, category_to_coco
+from xpaste_ray.evaluation import Evaluation, Prediction, evaluate, sorted_predictions
 from xpaste_ray.evaluation.average_precision import COCO_MAX_DETECTIONS, LVIS_MAX_DETECTIONS
 from xpaste_ray.masks import encode_rle
 
@@ -166,28 +168,66 @@ def test_scores_are_those_of_pycocotools(seed, tmp_path):
 
 
 def pycocotools_scores(here, found, kind, folder):
-    """Its first six. Given boxes, it would sort masks by their boxes' areas."""
-    annotations = [
-        {"id": number, "image_id": each.id, "category_id": one.category_id, "iscrowd": int(one.is_crowd),
-         "area": one.area, "bbox": list(one.bbox_xywh), "segmentation": one.rle}
-        for number, (each, one) in enumerate(((e, o) for e in here.images for o in e.objects), 1)
-    ]  # fmt: skip
-    images = [{"id": each.id, "height": 200, "width": 200} for each in here.images]
-    categories = [{"id": one.id, "name": one.name} for one in here.categories]
-    file = folder / "truth.json"
-    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    """Its first six."""
+    results, file = written(here, found, kind, folder)
     coco = COCO(str(file))
-    one_by_one = sorted(found, key=lambda one: (one.image_id, -one.score, one.category_id, one.bbox_xywh))
-    results = [
-        {"image_id": one.image_id, "category_id": one.category_id, "score": one.score,
-         **({"bbox": list(one.bbox_xywh)} if kind == "bbox" else {"segmentation": one.rle})}
-        for one in one_by_one
-    ]  # fmt: skip
     counting = COCOeval(coco, coco.loadRes(results), kind)
     counting.evaluate()
     counting.accumulate()
     counting.summarize()
     return counting.stats[:6].tolist()
+
+
+def written(here, found, kind, folder):
+    """Results, and the truth as a file. Given boxes, both libraries sort masks by their boxes' areas."""
+    annotations = [
+        {"id": number, "image_id": each.id, "category_id": one.category_id, "iscrowd": int(one.is_crowd),
+         "area": one.area, "bbox": list(one.bbox_xywh), "segmentation": one.rle}
+        for number, (each, one) in enumerate(((e, o) for e in here.images for o in e.objects), 1)
+    ]  # fmt: skip
+    images = [
+        {"id": each.id, "height": 200, "width": 200, "neg_category_ids": sorted(each.neg_category_ids),
+         "not_exhaustive_category_ids": sorted(each.not_exhaustive_category_ids)}
+        for each in here.images
+    ]  # fmt: skip
+    categories = [category_to_coco(one) for one in here.categories]
+    file = folder / "truth.json"
+    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    results = [
+        {"image_id": one.image_id, "category_id": one.category_id, "score": one.score,
+         **({"bbox": list(one.bbox_xywh)} if kind == "bbox" else {"segmentation": one.rle})}
+        for one in sorted_predictions(found)
+    ]  # fmt: skip
+    return results, file
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_are_those_of_lvis_api(seed, tmp_path, monkeypatch):
+    """A third of the images tells nothing of dogs that are not there, a third not of all that are."""
+    monkeypatch.setattr(np, "float", float, raising=False)  # lvis-api is older than NumPy 2
+    plain, found = scattered(seed)
+    images = [
+        replace(
+            each,
+            objects=tuple(one for one in each.objects if not one.is_crowd),
+            neg_category_ids=frozenset([DOG.id] if each.id % 3 else []),
+            not_exhaustive_category_ids=frozenset([DOG.id] if each.id % 3 == 2 else []),
+        )
+        for each in plain.images
+    ]
+    here = truth(*images, lvis=True)
+    for kind in ("segm", "bbox"):
+        ours = getattr(evaluate(here, found), kind)
+        told = [-1 if score is None else score for score in astuple(ours)]
+        assert 0 < ours.ap < 1 and told == pytest.approx(lvis_scores(here, found, kind, tmp_path), abs=1e-12)
+
+
+def lvis_scores(here, found, kind, folder):
+    results, file = written(here, found, kind, folder)
+    counting = LVISEval(LVIS(str(file)), results, kind)
+    counting.run()
+    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
+    return [counting.get_results()[name] for name in names]
 
 
 def test_order_of_arrival_changes_nothing():

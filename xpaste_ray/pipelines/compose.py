@@ -15,7 +15,7 @@ from xpaste_ray.compose.compositor import Compositor
 from xpaste_ray.compose.recipe import compose_recipe
 from xpaste_ray.compose.shards import compose_shard, dataset_spec
 from xpaste_ray.config import ComposeSettings, ResourceSettings, StageResources
-from xpaste_ray.errors import ConfigError, RowError
+from xpaste_ray.errors import ConfigError, RowError, RunError
 from xpaste_ray.fingerprints import fingerprint
 from xpaste_ray.formats.contract import DatasetSpec
 from xpaste_ray.formats.dataset import finish, missing_shards
@@ -30,7 +30,9 @@ from xpaste_ray.storage import locate
 from xpaste_ray.worker import prepare_worker
 
 _SHARDS = pa.schema([pa.field("first", pa.int64()), pa.field("last", pa.int64())])
-_REPORTS = pa.schema([pa.field("seconds", pa.float64()), pa.field("problem", pa.string())])
+_REPORTS = pa.schema(
+    [pa.field("seconds", pa.float64()), pa.field("problem", pa.string()), pa.field("is_mistake", pa.bool_())]
+)
 _MAX_BLOCKS = 2000  # the driver keeps a few kB of each
 _SERIAL_BELOW = 5000  # plans; starting Ray takes longer than making these
 
@@ -111,23 +113,26 @@ def shards_of(block: pa.Table) -> list[Shard]:
 
 
 def report_shards(batch: pa.Table, write: Callable[[Shard], None]) -> pa.Table:
-    """Write the batch's shards; returns how long it took and what the user must mend, if anything: an
-    exception would reach the driver as Ray's, with its text inside a trace."""
+    """Write the batch's shards; returns how long it took and what the user must mend, if anything, in what
+    was asked for or elsewhere: an exception would reach the driver as Ray's, with its text inside a trace."""
     began = time.perf_counter()
-    problem = None
+    problem: str | None = None
+    is_mistake = False
     try:
         for shard in shards_of(batch):
             write(shard)
-    except (ConfigError, RowError) as error:
-        problem = str(error)
-    return pa.table({"seconds": [time.perf_counter() - began], "problem": [problem]}, schema=_REPORTS)
+    except (ConfigError, RowError, RunError) as error:
+        problem, is_mistake = str(error), not isinstance(error, RunError)
+    seconds = time.perf_counter() - began
+    report = {"seconds": [seconds], "problem": [problem], "is_mistake": [is_mistake]}
+    return pa.table(report, schema=_REPORTS)
 
 
 def run_shards(
     name: str, actor: type, kwargs: dict[str, Any], shards: list[Shard], actors: StageResources
 ) -> float:
     """Give the shards to actors, which answer with `report_shards`; returns their busy seconds. ConfigError
-    for what an actor met.
+    or RunError for what an actor met.
 
     Ray must be running and its data context configured.
     """
@@ -138,7 +143,7 @@ def run_shards(
     seconds = 0.0
     for report in done.iter_rows():
         if report["problem"]:
-            raise ConfigError(report["problem"])
+            raise (ConfigError if report["is_mistake"] else RunError)(report["problem"])
         seconds += report["seconds"]
     return seconds
 

@@ -1,6 +1,6 @@
 """The predictions of a detector for a whole dataset: shards of consecutive images, on actors.
 
-detector.json                           the categories that the detector knows
+known_categories.json                   the categories that the detector knows
 predictions/00000000-00000031.parquet   what it found in images 0 .. 31; present means done
 """
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 from xpaste_ray.backgrounds import Backgrounds
 from xpaste_ray.cache import local_copy
 from xpaste_ray.config import StageResources
-from xpaste_ray.errors import ConfigError, RunError
+from xpaste_ray.errors import ConfigError, RunError, XPasteError
 from xpaste_ray.evaluation import Detections, Detects, Prediction, predictions_of
 from xpaste_ray.evaluation.vocabulary import Unshared, match_categories
 from xpaste_ray.formats.shards import Shard, plan_shards
@@ -56,7 +56,8 @@ def load_detector(weights: str, device: str) -> Detects:
 
 
 def weights_folder(weights: str) -> Path:
-    """Where a detector's files are on this node, copied from an object store if need be. ConfigError."""
+    """Where a detector's files are on this node, copied from an object store if need be; of a run that made
+    one, its `detector` folder. ConfigError."""
     try:
         folder = local_copy(locate(weights)) if "://" in weights else Path(weights)
     except FileNotFoundError:
@@ -66,7 +67,8 @@ def weights_folder(weights: str) -> Path:
             f"--weights {weights} is not a folder: give the one that a detector was saved to (a path, s3:// "
             "or gs://)"
         )
-    return folder
+    own = folder / "detector"
+    return own if own.is_dir() else folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,12 @@ class Detecting:
         return self.out / "predictions" / f"{shard.name}.parquet"
 
     @property
-    def detector_json(self) -> Location:
-        return self.out / "detector.json"
+    def known_categories(self) -> Location:
+        return self.out / "known_categories.json"
 
     def unshared(self) -> Unshared:
         """The categories that only the detector, or only the dataset, has. Some shard must be done."""
-        known = [(int(number), str(name)) for number, name in read_json(self.detector_json)["categories"]]
+        known = [(int(number), str(name)) for number, name in read_json(self.known_categories)["categories"]]
         return match_categories(known, self.backgrounds.categories)
 
     def predictions(self) -> Iterator[Prediction]:
@@ -140,7 +142,7 @@ class DetectActor:
     def _loaded(self) -> Detects:
         detector = self._work.load(self._work.weights, self._device)
         match_categories(detector.categories, self._work.backgrounds.categories)
-        write_json(self._work.detector_json, {"categories": [list(one) for one in detector.categories]})
+        write_json(self._work.known_categories, {"categories": [list(one) for one in detector.categories]})
         prepare_worker()
         return detector
 
@@ -159,36 +161,36 @@ def _detected(
         for group, following in zip(groups, [*groups[1:], []], strict=True):
             images = ahead.result()
             ahead = reader.submit(load, following)
-            for row, found in zip(group, detector(images), strict=True):
+            for row, found in zip(group, _looked_at(detector, images), strict=True):
                 image_id = backgrounds.image_id(row)
                 assert image_id is not None  # every image of an annotation file has one
                 yield image_id, found
 
 
-def detect(work: Detecting, actors: StageResources, progress: Progress, summary: Summary) -> None:
-    """Write the shards that are missing. Ray must be running and its data context configured. ConfigError for
-    what an actor met; RunError if an actor failed."""
-    import ray
+def _looked_at(detector: Detects, images: Sequence[np.ndarray]) -> list[Detections]:
+    """RunError for what no setting of the run is to blame for, such as a GPU that is out of memory."""
+    try:
+        return detector(images)
+    except XPasteError:
+        raise
+    except Exception as error:
+        raise RunError(f"the detector failed ({type(error).__name__}: {error})") from error
 
+
+def detect(work: Detecting, actors: StageResources, progress: Progress, summary: Summary) -> None:
+    """Write the shards that are missing. Ray must be running and its data context configured. ConfigError or
+    RunError for what an actor met."""
     missing = work.missing()
     if len(missing) < len(work.shards):
         progress.say(f"continuing: {len(work.shards) - len(missing)} of {len(work.shards)} shards are done")
     actors = actors.model_copy(update={"actors": min(actors.actors, len(missing))})
     progress.begin({STAGE: len(missing)}, "shards")
     began = time.perf_counter()
-    try:
-        seconds = run_shards(STAGE, DetectActor, {"work": work, "device": actors.device}, missing, actors)
-    except ray.exceptions.RayError as error:
-        raise RunError(f"the detector failed: {_last_line(error)}") from error
+    seconds = run_shards(STAGE, DetectActor, {"work": work, "device": actors.device}, missing, actors)
     images, wall_s = sum(len(shard.indices) for shard in missing), time.perf_counter() - began
     gpus = actors.actors * actors.gpus
     figures = StageFigures(images, seconds, wall_s, actors.actors, gpus)
     summary.figures.note_pass({STAGE: figures}, wall_s)
-
-
-def _last_line(error: Exception) -> str:
-    """Ray's messages end with the error itself, below its trace."""
-    return str(error).strip().splitlines()[-1]
 
 
 def _to_row(one: Prediction) -> dict[str, Any]:

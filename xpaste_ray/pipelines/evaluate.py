@@ -81,9 +81,9 @@ def evaluate_detector(
     weights: a folder, here or in an object store. load: what opens it, in each actor. ConfigError before
     anything starts if something cannot work; RunError if it cannot go on.
     """
-    if "://" not in weights:
-        weights = str(Path(weights).absolute())
     name = model_name(weights, weights_folder(weights))
+    if "://" not in weights:
+        weights = str(Path(weights).absolute())  # actors may stand elsewhere
     steps = chain(
         {"detect": {**_recipe(backgrounds), "weights": name}, "evaluate": {"algorithm": _ALGORITHM}}
     )
