@@ -1,0 +1,60 @@
+"""Who tells of what, in the order of the page. A new kind of run adds its builder here, and what its folder
+is known by to `given.MARKS`."""
+
+from collections.abc import Callable
+
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.html_report.asked import asked
+from xpaste_ray.html_report.blocks import Chapter, Report, Section
+from xpaste_ray.html_report.composed_samples import composed_samples
+from xpaste_ray.html_report.contexts import contexts
+from xpaste_ray.html_report.duplicates import duplicates
+from xpaste_ray.html_report.funnel import funnel
+from xpaste_ray.html_report.given import Given, find_given
+from xpaste_ray.html_report.instances import samples
+from xpaste_ray.html_report.places import places
+from xpaste_ray.html_report.refinement import refinement
+from xpaste_ray.html_report.scores import score_histograms
+from xpaste_ray.html_report.sizes import sizes
+from xpaste_ray.html_report.summary import summary
+from xpaste_ray.html_report.times import times
+from xpaste_ray.html_report.yields import yields
+from xpaste_ray.storage import locate
+
+Builder = Callable[[Given], Section | None]
+"""Looks whether its files are there; None if there is nothing to tell. ConfigError for a damaged one."""
+
+BUILDERS: tuple[Builder, ...] = (
+    summary,
+    funnel,
+    score_histograms,
+    yields,
+    refinement,
+    contexts,
+    composed_samples,
+    sizes,
+    places,
+    samples,
+    duplicates,
+    times,
+    asked,
+)
+
+
+def gather(place: str) -> Report:
+    """Everything that there is to tell of a folder. ConfigError if it is none that a report can tell of, or
+    if a file of it is damaged."""
+    return Report(locate(place).name, tuple(_chapter(given) for given in find_given(place)))
+
+
+def _chapter(given: Given) -> Chapter:
+    try:
+        found = tuple(section for build in BUILDERS if (section := build(given)) is not None)
+    except (KeyError, TypeError, AttributeError) as error:
+        if given.record:  # what `run.json` says is used by every section
+            raise ConfigError(
+                f"{given.run.run_json} is damaged, or of another version "
+                f"({type(error).__name__}: {error}): run the command that made it again"
+            ) from error
+        raise
+    return Chapter(given.name, found)
