@@ -74,14 +74,15 @@ def _at_bar(given: Given) -> Iterator[Gallery]:
 
 
 def _margins(given: Given, scores: pa.Table) -> np.ndarray:
-    """(N,) score - bar of the category; ConfigError if the run's rule is none of this version."""
+    """(N,) score - bar of the category, -inf without a score. ConfigError for a rule of another version."""
     try:
         rule = SelectSettings.model_validate(given.rule)
     except ValueError as error:
         raise ConfigError(f"{given.run.run_json}: `select` is of another version ({error})") from None
     columns = columns_from(scores, scores.schema.names, rule.score)
-    margins: np.ndarray = columns.score - bars(columns, rule)[columns.category]
-    return margins
+    margins = np.full(len(columns.score), -np.inf, np.float32)
+    bar = bars(columns, rule)[columns.category]
+    return np.subtract(columns.score, bar, out=margins, where=columns.usable)
 
 
 def _rejected(given: Given) -> Iterator[Gallery]:
