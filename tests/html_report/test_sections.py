@@ -330,6 +330,7 @@ def test_one_format_of_a_dataset_is_refused_by_name(tmp_path, dataset):
     ("name", "data"),
     [
         ("run.json", b"{"), ("run.json", b'{"settings": 3}'), ("run.json", b'{"times": [3]}'),
+        ("run.json", b'{"settings": {"select": {"rule": "novel"}}}'),
         ("scores/part-00000.parquet", b"PAR1"), ("rejects.parquet", b""), ("pool.json", b"{}"),
     ],
 )  # fmt: skip

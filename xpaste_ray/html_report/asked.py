@@ -15,15 +15,15 @@ def asked(given: Given) -> Section | None:
     tables = [
         _table("Fingerprints", ("of", "fingerprint"), _fingerprints(given)),
         _table("Settings", ("setting", "value"), flat(given.settings), folded=True),
-        _table("Versions", ("package", "version"), given.told("versions").items(), folded=True),
+        _table("Versions", ("package", "version"), given.record.versions.items(), folded=True),
     ]
     blocks = tuple(table for table in tables if table.rows)
     return Section("asked", "What was asked", blocks) if blocks else None
 
 
 def _fingerprints(given: Given) -> Iterator[tuple[str, Any]]:
-    for name, step in given.told("steps").items():
-        yield f"step {name}", step.get("fingerprint")
+    for name, step in given.record.steps.items():
+        yield f"step {name}", step.fingerprint
     if given.pool is not None:
         yield "pool", given.pool.fingerprint
     if given.composed is not None:

@@ -42,7 +42,7 @@ def duplicates(given: Given) -> Section | None:
         Figure("source images", len(images)),
         Figure("instances of an image with several", sum(len(rows) for rows in images if len(rows) > 1)),
     ]
-    nearest, limit = _nearest(given, pool), float(given.rule.get("max_duplicate_cosine") or NEAR)
+    nearest, limit = _nearest(given, pool), _limit(given)
     if nearest is None:
         note = "Near-duplicates are found by embeddings, which only a run with its candidates has."
         return Section("duplicates", "Near-duplicates", (Figures(tuple(figures)),), note)
@@ -53,6 +53,11 @@ def duplicates(given: Given) -> Section | None:
     ]
     blocks: list[Block] = [Figures(tuple(figures)), *_shown(pool, nearest, limit)]
     return Section("duplicates", "Near-duplicates", tuple(blocks), _note(len(nearest.rows), len(pool)))
+
+
+def _limit(given: Given) -> float:
+    own = given.rule.max_duplicate_cosine if given.rule else None
+    return NEAR if own is None else own
 
 
 def _note(compared: int, instances: int) -> str:

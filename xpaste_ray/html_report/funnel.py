@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from xpaste_ray.html_report.blocks import Cell, Column, Section, Table
 from xpaste_ray.html_report.counting import reasons_text, share
 from xpaste_ray.html_report.given import KEPT, Given
+from xpaste_ray.html_report.record import Made, Usable
 from xpaste_ray.pool.cutout import UNUSABLE
-from xpaste_ray.report import Outcome, background_outcomes, object_outcomes
+from xpaste_ray.report import Outcome, object_outcomes
 
 _OF_CONTEXTS = ("images", "captions", "contexts")
 
@@ -83,29 +84,28 @@ def _of_pool(given: Given) -> Iterator[Table]:
 
 def _of_contexts(given: Given) -> Iterator[Table]:
     """By the counts of a run of contexts, whose parts are runs of their own."""
-    counts = given.told("counts")
-    if given.has_contexts and "contexts" in counts:
-        kinds = [Outcome(kind, **counts[kind]) for kind in _OF_CONTEXTS if kind in counts]
+    if given.has_contexts:
+        told = ((kind, getattr(given.counts, kind)) for kind in _OF_CONTEXTS)
+        kinds = [
+            Outcome(kind, one.made, one.kept, one.rejected) for kind, one in told if isinstance(one, Made)
+        ]
         yield _outcome_table("Contexts", kinds)
 
 
 def _of_dataset(given: Given) -> Iterator[Table]:
     if given.composed is None:
         return
-    counts = given.told("counts")
-    backgrounds = {what: counts[what] for what in ("backgrounds", "contexts") if what in counts}
-    outcomes = background_outcomes({what: _by_reason(told) for what, told in backgrounds.items()})
+    told = ((what, getattr(given.counts, what)) for what in ("backgrounds", "contexts"))
+    images = [_images(what, one) for what, one in told if isinstance(one, Usable)]
     objects = object_outcomes(given.composed.counts)
-    yield _outcome_table("Objects of the dataset, and images to paste on", [*objects, *outcomes])
+    yield _outcome_table("Objects of the dataset, and images to paste on", [*objects, *images])
 
 
-def _by_reason(told: Mapping[str, object]) -> dict[str, object]:
-    """The demo tells the reason of each rejected background, `compose` how many have each."""
-    rejected = told.get("rejected")
-    assert isinstance(rejected, dict)
-    if any(isinstance(one, str) for one in rejected.values()):
-        rejected = dict(Counter(rejected.values()))
-    return {**told, "rejected": rejected}
+def _images(what: str, told: Usable) -> Outcome:
+    rejected: Counter[str] = Counter()
+    for name, one in told.rejected.items():
+        rejected.update({one: 1} if isinstance(one, str) else {name: one})
+    return Outcome(what, told.usable + rejected.total(), told.usable, rejected)
 
 
 def _steps_table(title: str, made: int, steps: Sequence[Step]) -> Table:

@@ -3,15 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ValidationError
 
+from xpaste_ray.config import SelectSettings
 from xpaste_ray.errors import ConfigError, SchemaError
 from xpaste_ray.formats.contract import SPEC_FILE, refuse_relative_of_dataset
 from xpaste_ray.html_report.composed import Composed, read_composed
+from xpaste_ray.html_report.record import Counts, Record
 from xpaste_ray.pool import Pool, open_pool
 from xpaste_ray.pool.layout import MANIFEST, REJECTS_FILE
 from xpaste_ray.records import REJECTS, SCORE_NAMES, instance_ids
@@ -34,6 +37,9 @@ _SCORE_COLUMNS = (
 )  # fmt: skip
 
 
+T = TypeVar("T", bound=BaseModel)
+
+
 class Given:
     """A folder, and what is in it, read once. Whatever is not there is None, or empty."""
 
@@ -46,33 +52,49 @@ class Given:
         return self.folder.name
 
     @cached_property
-    def record(self) -> Mapping[str, Any]:
-        """`run.json`."""
-        return read_json(self.run.run_json) if self.run.run_json.is_file() else {}
+    def record(self) -> Record:
+        """`run.json`, empty if there is none."""
+        if not self.run.run_json.is_file():
+            return Record()
+        return self._valid(Record, read_json(self.run.run_json))
 
-    def told(self, key: str) -> Mapping[str, Any]:
-        """An object of `run.json`, empty if it is not there (yet)."""
-        value = self.record.get(key, {})
-        if not isinstance(value, dict):
-            raise ConfigError(f"{self.run.run_json}: {key!r} is no object: {_MAKE_AGAIN}")
-        return value
+    @property
+    def counts(self) -> Counts:
+        return self.record.counts or Counts()
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """Of the run; those of its selection are the current one's, see `pipelines.select`."""
-        chosen = self.told("selection").get("settings", {})
-        return {**self.told("settings"), **{key: one for key, one in chosen.items() if key in _CHOSEN}}
+        """Of the run; of its selection, those of the current one."""
+        chosen = self.record.selection.settings if self.record.selection else {}
+        return {**self.record.settings, **{key: one for key, one in chosen.items() if key in _CHOSEN}}
+
+    def section(self, kind: type[T], *path: str) -> T | None:
+        """Of the settings; None if they have none there."""
+        value: Any = self.settings
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        return None if value is None else self._valid(kind, value)
+
+    def _valid(self, kind: type[T], value: object) -> T:
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ConfigError(
+                f"{self.run.run_json} is damaged, or of another version ({where}: {first['msg']}): "
+                "run the command that made it again"
+            ) from None
 
     @property
     def is_finished(self) -> bool:
         """What is no run cannot be interrupted."""
-        return not self.record or "counts" in self.record
+        return self.record.counts is not None or not self.run.run_json.is_file()
 
-    @property
-    def rule(self) -> Mapping[str, Any]:
-        """That of the selection; empty where nothing is selected by one, as in `xpaste foregrounds`."""
-        rule: Mapping[str, Any] = self.settings.get("select", {})
-        return rule if self.scores is not None else {}
+    @cached_property
+    def rule(self) -> SelectSettings | None:
+        """That of the selection; None where nothing is selected by one, as in `xpaste foregrounds`."""
+        return self.section(SelectSettings, "select") if self.scores is not None else None
 
     @property
     def has_contexts(self) -> bool:

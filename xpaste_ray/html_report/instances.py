@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 
 from xpaste_ray.config import SelectSettings
-from xpaste_ray.errors import ConfigError
 from xpaste_ray.html_report.blocks import Gallery, Section, Shot, Tone
 from xpaste_ray.html_report.given import KEPT, Given
 from xpaste_ray.html_report.pictures import cutout_picture, made_pictures
@@ -42,7 +41,7 @@ def _of_pool(given: Given) -> Iterator[Gallery]:
     pool = given.pool
     if pool is None or not len(pool):
         return
-    name = given.rule.get("score", "clip_logit")
+    name = given.rule.score if given.rule else "clip_logit"
     scores = scores_of(pool, name)
     ranked = np.lexsort((np.arange(len(pool)), -np.nan_to_num(scores, nan=-np.inf)))
     scored = ranked[np.isfinite(scores[ranked])]
@@ -56,9 +55,9 @@ def _of_pool(given: Given) -> Iterator[Gallery]:
 
 def _at_bar(given: Given) -> Iterator[Gallery]:
     """The nearest to the bars of their categories, on either side."""
-    if given.scores is None or given.pool is None or not given.rule:
+    if given.scores is None or given.pool is None or given.rule is None:
         return
-    margins = _margins(given, given.scores)
+    margins = _margins(given.scores, given.rule)
     sides = {
         "Just above the bar": (np.flatnonzero((given.outcomes == KEPT) & (margins >= 0)), margins),
         "Just below the bar": (np.flatnonzero(given.outcomes == "low_clip_logit"), -margins),
@@ -73,16 +72,13 @@ def _at_bar(given: Given) -> Iterator[Gallery]:
             yield Gallery(title, tuple(shots), "With the distance to the bar of the category.")
 
 
-def _margins(given: Given, scores: pa.Table) -> np.ndarray:
-    """(N,) score - bar of the category, -inf without a score. ConfigError for a rule of another version."""
-    try:
-        rule = SelectSettings.model_validate(given.rule)
-    except ValueError as error:
-        raise ConfigError(f"{given.run.run_json}: `select` is of another version ({error})") from None
+def _margins(scores: pa.Table, rule: SelectSettings) -> np.ndarray:
+    """(N,) score - bar of the category, -inf without a score."""
     columns = columns_from(scores, scores.schema.names, rule.score)
     margins = np.full(len(columns.score), -np.inf, np.float32)
     bar = bars(columns, rule)[columns.category]
-    return np.subtract(columns.score, bar, out=margins, where=columns.usable)
+    np.subtract(columns.score, bar, out=margins, where=columns.usable)
+    return margins
 
 
 def _rejected(given: Given) -> Iterator[Gallery]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from xpaste_ray.config import OcclusionSettings
 from xpaste_ray.html_report.blocks import Block, HeatMap, Histogram, Mark, Section, Series
 from xpaste_ray.html_report.composed import ORIGINS
 from xpaste_ray.html_report.counting import histogram
@@ -32,10 +33,10 @@ def places(given: Given) -> Section | None:
         for number, name in enumerate(ORIGINS)
         if (composed.origin == number).any()
     }
-    rule = given.settings.get("compose", {}).get("occlusion", {})
+    rule = given.section(OcclusionSettings, "compose", "occlusion")
     marks: tuple[Mark, ...] = ()
-    if rule.get("rule") == "visible-fraction":
-        least = rule["min_visible_fraction"]
+    if rule is not None and rule.rule == "visible-fraction":
+        least = rule.min_visible_fraction
         marks = (Mark(f"min_visible_fraction {least:g}", least),)
     note = "1: nothing covers it, and it lies wholly in the image."
     shown = histogram(

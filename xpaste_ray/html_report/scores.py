@@ -1,11 +1,11 @@
 """How the scores are spread, beside the limits that a selection sets them."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow.compute as pc
 
+from xpaste_ray.config import SelectSettings
 from xpaste_ray.html_report.blocks import Histogram, Mark, Section
 from xpaste_ray.html_report.counting import histogram
 from xpaste_ray.html_report.given import KEPT, Given
@@ -23,10 +23,10 @@ _LIMITS = {
 def score_histograms(given: Given) -> Section | None:
     """The score that decides first. None if nothing has a score."""
     rule = given.rule
-    decides = rule.get("score", "clip_logit")
+    decides = rule.score if rule else "clip_logit"
     names = sorted((*SCORE_NAMES, "area_fraction"), key=lambda name: name != decides)
     found = [one for name in names for one in _histogram(given, name, _marks(rule, name))]
-    note = _said_of(rule) if given.scores is not None else "Of the instances; the rejected ones are not kept."
+    note = _note(rule) if given.scores is not None else "Of the instances; the rejected ones are not kept."
     return Section("scores", "Scores", tuple(found), note) if found else None
 
 
@@ -53,21 +53,23 @@ def _of_instances(given: Given, name: str) -> dict[str, np.ndarray]:
     return {"kept": scores_of(given.pool, name)}
 
 
-def _marks(rule: Mapping[str, Any], name: str) -> tuple[Mark, ...]:
+def _marks(rule: SelectSettings | None, name: str) -> tuple[Mark, ...]:
     """The limits of the rule for that score, those that are set."""
-    limits = [(limit, rule.get(limit)) for limit in _LIMITS.get(name, ())]
-    if name == rule.get("score"):
-        if rule.get("rule") == "threshold":
-            limits.append(("min_cosine x 100", 100 * rule["min_cosine"]))
-        else:
-            limits.append(("min_clip_logit", rule.get("min_clip_logit")))
-    return tuple(Mark(f"{limit} {value:g}", float(value)) for limit, value in limits if value is not None)
+    if rule is None:
+        return ()
+    limits = {limit: getattr(rule, limit) for limit in _LIMITS.get(name, ())}
+    if name == rule.score:
+        is_bar = rule.rule == "bar"
+        limits |= (
+            {"min_clip_logit": rule.min_clip_logit} if is_bar else {"100 x min_cosine": 100 * rule.min_cosine}
+        )
+    return tuple(Mark(f"{limit} {one:g}", float(one)) for limit, one in limits.items() if one is not None)
 
 
-def _said_of(rule: Mapping[str, Any]) -> str:
-    if rule.get("rule") != "bar":
+def _note(rule: SelectSettings | None) -> str:
+    if rule is None or rule.rule != "bar":
         return "Of the masks that are usable, one count each."
     return (
         "Of the masks that are usable, one count each. A category's bar is the lower one of min_clip_logit "
-        f"and its best score less the tolerance of {rule['tolerance']:g}, so some are kept below the line."
+        f"and its best score less the tolerance of {rule.tolerance:g}, so some are kept below the line."
     )

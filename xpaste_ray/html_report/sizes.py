@@ -1,11 +1,11 @@
 """How large pasted objects became, beside what a table of sizes expects of their categories."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from xpaste_ray.compose.size_table import SizeTable, load_size_table
+from xpaste_ray.config import SizeSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.html_report.blocks import Block, Column, Section, Spread, Spreads, Table
 from xpaste_ray.html_report.composed import Composed
@@ -30,30 +30,32 @@ def sizes(given: Given) -> Section | None:
     }
     shown = histogram("Sizes of pasted objects", _X, groups, note="Of the box of what is visible.")
     blocks: list[Block] = [shown] if shown else []
-    rule = given.settings.get("compose", {}).get("size", {})
+    rule = given.section(SizeSettings, "compose", "size")
     table, problem = _size_table(rule, composed)
     if table is not None:
         blocks += _beside_prior(composed, table, whole)
     return Section("sizes", "Sizes", tuple(blocks), _note(rule, table, problem))
 
 
-def _size_table(rule: Mapping[str, Any], composed: Composed) -> tuple[SizeTable | None, str]:
+def _size_table(rule: SizeSettings | None, composed: Composed) -> tuple[SizeTable | None, str]:
     """The one that the dataset was made by; and why there is none, if it is gone."""
-    if rule.get("rule") != "prior":
+    if rule is None or rule.rule != "prior":
         return None, ""
     try:
-        return load_size_table(rule["table"], composed.spec.categories), ""
+        return load_size_table(rule.table, composed.spec.categories), ""
     except ConfigError as error:
         return None, str(error)
 
 
-def _note(rule: Mapping[str, Any], table: SizeTable | None, problem: str) -> str:
+def _note(rule: SizeSettings | None, table: SizeTable | None, problem: str) -> str:
+    if rule is None:
+        return ""
     if problem:
         return f"The sizes follow a table that cannot be read any more: {problem}."
     if table is None:
-        return f"The sizes follow the rule {rule['rule']!r}, not a table." if rule else ""
+        return f"The sizes follow the rule {rule.rule!r}, not a table."
     return (
-        f"The sizes follow the table {rule['table']!r}. Compared are objects of which everything is visible; "
+        f"The sizes follow the table {rule.table!r}. Compared are objects of which everything is visible; "
         "limits of the rule (min_px, max_fraction) and objects that did not fit move what was realised."
     )
 

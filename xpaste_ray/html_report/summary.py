@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from xpaste_ray.html_report.blocks import Figure, Figures, Section
 from xpaste_ray.html_report.counting import share
 from xpaste_ray.html_report.given import Given
+from xpaste_ray.html_report.record import Made
 
 
 def summary(given: Given) -> Section:
@@ -34,9 +35,9 @@ def _of_pool(given: Given) -> Iterator[Figure]:
 
 
 def _of_contexts(given: Given) -> Iterator[Figure]:
-    told = given.told("counts").get("contexts", {})
-    if given.has_contexts and "kept" in told:
-        yield Figure("contexts", told["kept"], f"kept of {told['made']:,} that were made")
+    told = given.counts.contexts
+    if isinstance(told, Made):
+        yield Figure("contexts", told.kept, f"kept of {told.made:,} that were made")
 
 
 def _of_dataset(given: Given) -> Iterator[Figure]:
@@ -52,6 +53,6 @@ def _of_dataset(given: Given) -> Iterator[Figure]:
 
 
 def _of_run(given: Given) -> Iterator[Figure]:
-    sittings = given.record.get("times", [])
-    if sittings:
-        yield Figure("seconds", sum(one["wall_s"] for one in sittings), "wall time of all sittings")
+    if given.record.times:
+        seconds = sum(sitting.wall_s for sitting in given.record.times)
+        yield Figure("seconds", seconds, "wall time of all sittings")
