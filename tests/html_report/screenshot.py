@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--click", help="what to click on, as CSS writes it")
     parser.add_argument("--at", default="", help="the section to begin with, as in the page's addresses")
     parser.add_argument("--width", type=int, default=1440)
-    parser.add_argument("--height", type=int, default=1500)
+    parser.add_argument("--height", type=int, default=1400)
     told = parser.parse_args()
     with browsing() as tab:
         tab.size(told.width, told.height)

@@ -15,7 +15,7 @@ from xpaste_ray.samples import Sample
 
 ORIGINS = ("pool", "copied", "background")
 
-_SHOWN = 12
+_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from xpaste_ray.rng import rng_for
 from xpaste_ray.runs import RunDir, open_parquet, read_json
 from xpaste_ray.storage import Location
 
-_SHOWN = 12
+_SHOWN = 10
 _SIDE_PX = 256
 _SCORES = {
     "caption_logit": "Likeness to the caption",

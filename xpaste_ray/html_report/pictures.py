@@ -41,21 +41,20 @@ def made_pictures(given: Given, rows: Iterable[int]) -> dict[int, tuple[Picture,
     Rows without an image are left out. Each unit's file is read once."""
     table = given.scores
     assert table is not None
-    names = ["round", "unit", "candidate_id", "method", "ordinal"]
-    by_unit: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     numbers = list(rows)
-    for number, row in zip(
-        numbers, table.select(names).take(pa.array(numbers, pa.int64())).to_pylist(), strict=True
-    ):
+    wanted = table.select(["round", "unit", "candidate_id", "method", "ordinal"])
+    told = wanted.take(pa.array(numbers, pa.int64())).to_pylist()
+    by_unit: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for number, row in zip(numbers, told, strict=True):
         by_unit.setdefault(unit_id(row["round"], row["unit"]), []).append((number, row))
     found: dict[int, tuple[Picture, Mapping[str, Any]]] = {}
-    for unit, wanted in by_unit.items():
+    for unit, own in by_unit.items():
         file = given.run.unit_file(unit)
         if not file.is_file():  # a run may be kept without them
             continue
         with readable(file):
-            candidates = _read_candidates(given, unit, {row["candidate_id"] for _, row in wanted})
-        for number, row in wanted:
+            candidates = _read_candidates(given, unit, {row["candidate_id"] for _, row in own})
+        for number, row in own:
             candidate = candidates.get(row["candidate_id"])
             if candidate is not None and candidate["image_png"] is not None:
                 found[number] = _made(candidate, row["method"], row["ordinal"])

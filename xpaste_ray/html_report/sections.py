@@ -25,16 +25,16 @@ Builder = Callable[[Given], Section | None]
 
 BUILDERS: tuple[Builder, ...] = (
     summary,
+    composed_samples,
     funnel,
     score_histograms,
     yields,
-    refinement,
-    contexts,
-    composed_samples,
-    sizes,
-    places,
     samples,
     duplicates,
+    refinement,
+    contexts,
+    sizes,
+    places,
     times,
     asked,
 )

@@ -62,10 +62,10 @@ def _note(rule: SizeSettings | None, table: SizeTable | None, problem: str) -> s
 
 def _beside_prior(composed: Composed, table: SizeTable, whole: np.ndarray) -> Iterator[Block]:
     names = {category.id: category.name for category in composed.spec.categories}
-    rows = []
-    for number in np.unique(composed.category[whole]).tolist():
-        own = composed.box_share[whole & (composed.category == number)]
-        rows.append(Spread(names[number], len(own), float(own.mean()), float(own.std()), *table.of(number)))
+    rows = [
+        Spread(names[number], len(own), float(own.mean()), float(own.std()), *table.of(number))
+        for number, own in _by_category(composed.category[whole], composed.box_share[whole])
+    ]
     if not rows:
         return
     most = sorted(rows, key=lambda row: -row.count)[:_MOST_DRAWN]
@@ -87,3 +87,10 @@ def _beside_prior(composed: Composed, table: SizeTable, whole: np.ndarray) -> It
     )
     folded = len(rows) > _FEW
     yield Table("Sizes by category", (Column("category", "text"), *columns), cells, folded=folded)
+
+
+def _by_category(categories: np.ndarray, values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The values of each category, by id."""
+    order = np.argsort(categories, kind="stable")
+    numbers, starts = np.unique(categories[order], return_index=True)
+    yield from zip(numbers.tolist(), np.split(values[order], starts[1:]), strict=True)
