@@ -186,7 +186,7 @@ def test_report_of_one_instance_and_of_what_was_not_imported(tmp_path, make_pool
     write_pool(locate(tmp_path / "imported"), [row], pool.categories, rejections)
     (chapter,) = gather(str(tmp_path / "imported")).chapters
     told = rows(block(chapter, "funnel", "Instances"))
-    assert told["asked for"]["left"] == 3 and told["import"]["why"] == "empty_mask 1, unreadable 1"
+    assert told["asked for"]["left"] == 3 and told["import or merge"]["why"] == "empty_mask 1, unreadable 1"
 
 
 def test_report_of_an_unfinished_run_says_so(tmp_path):
@@ -340,6 +340,17 @@ def test_damaged_file_is_named(tmp_path, run, name, data):
     shutil.copytree(run.root.path, folder)
     (folder / name).write_bytes(data)
     with pytest.raises(ConfigError, match=name):
+        gather(str(folder))
+
+
+def test_damaged_instances_are_told_of(tmp_path, run):
+    """The shard keeps its end, and loses what lies before it."""
+    folder = tmp_path / "run"
+    shutil.copytree(run.root.path, folder)
+    (shard,) = folder.glob("pools/*/shard-00000.arrow")
+    data = shard.read_bytes()
+    shard.write_bytes(data[:64] + bytes(len(data) // 2) + data[64 + len(data) // 2 :])
+    with pytest.raises(ConfigError, match="damaged"):
         gather(str(folder))
 
 

@@ -1,6 +1,7 @@
 """Where a report goes, and what it must not overwrite."""
 
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
@@ -38,6 +39,14 @@ def test_json_of_a_report_never_takes_the_place_of_another_file(dataset):
     with pytest.raises(ConfigError, match="dataset.json, where the report's JSON would be, is another file"):
         write_report(str(dataset), str(dataset / "dataset.html"))
     assert (dataset / "dataset.json").read_bytes() == before and not (dataset / "dataset.html").exists()
+
+
+def test_source_whose_name_is_no_unicode_is_told(tmp_path):
+    name = os.fsdecode(b"\xff.jpg#1")
+    copied = annotation(45, 0, 0, 32, origin="copied", source_id=name)
+    folder = write_dataset(tmp_path / "mine", [[copied]])
+    write_report(str(folder))
+    assert '"source": "?.jpg#1"' in (folder / "report.json").read_text()
 
 
 def test_out_must_be_a_page(dataset, tmp_path):

@@ -79,7 +79,7 @@ def _of_pool(given: Given) -> Iterator[Table]:
     if given.pool is None or given.scores is not None:
         return
     lost = Counter(given.rejects["reason"].to_pylist())
-    yield _steps_table("Instances", len(given.pool) + lost.total(), [Step("import", lost)])
+    yield _steps_table("Instances", len(given.pool) + lost.total(), [Step("import or merge", lost)])
 
 
 def _of_contexts(given: Given) -> Iterator[Table]:

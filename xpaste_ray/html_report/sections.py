@@ -3,6 +3,9 @@ is known by to `given.MARKS`."""
 
 from collections.abc import Callable
 
+import pyarrow as pa
+
+from xpaste_ray.errors import ConfigError
 from xpaste_ray.html_report.asked import asked
 from xpaste_ray.html_report.blocks import Chapter, Report, Section
 from xpaste_ray.html_report.composed_samples import composed_samples
@@ -47,5 +50,11 @@ def gather(place: str) -> Report:
 
 
 def _chapter(given: Given) -> Chapter:
-    found = (build(given) for build in BUILDERS)
+    try:
+        found = [build(given) for build in BUILDERS]
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigError(
+            f"a file in {given.folder} is damaged, or gone ({error}): `xpaste pool verify` or "
+            "`xpaste validate` tells which; run the command that made it again"
+        ) from None
     return Chapter(given.name, tuple(section for section in found if section is not None))

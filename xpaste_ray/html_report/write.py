@@ -28,8 +28,11 @@ def write_report(place: str, out: str | None = None) -> Location:
     _check_free(beside)
     report = gather(place)
     told = {"kind": _KIND, "format": 1, **as_json(report)}
-    write_whole(beside, (json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
-    write_whole(file, page(report).encode())
+    for place, text in (
+        (beside, json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
+        (file, page(report)),
+    ):
+        write_whole(place, text.encode(errors="replace"))  # names of files need not be Unicode
     return file
 
 
