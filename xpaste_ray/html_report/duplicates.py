@@ -20,6 +20,7 @@ NEAR = 0.95  # the cosine from which on a pair counts as near-duplicates, if the
 _MOST_OF_CATEGORY = 4000  # compared with each other: 16 million cosines
 _BLOCK = 1024
 _PAIRS = 8
+_DIGITS = 4  # of a cosine: more differ between machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _nearest_in(rows: np.ndarray, vectors: Vectors, start: int) -> Nearest:
     rows, unit = rows[there], values[there] / lengths[there]
     cosine, other = np.full(len(rows), -1, np.float32), np.full(len(rows), -1)
     for first in range(0, len(rows) if len(rows) > 1 else 0, _BLOCK):
-        block = unit[first : first + _BLOCK] @ unit.T
+        block = np.round(unit[first : first + _BLOCK] @ unit.T, _DIGITS)
         own = np.arange(len(block))
         block[own, first + own] = -np.inf
         best = block.argmax(axis=1)

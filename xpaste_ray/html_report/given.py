@@ -68,7 +68,7 @@ class Given:
         chosen = self.record.selection.settings if self.record.selection else {}
         return {**self.record.settings, **{key: one for key, one in chosen.items() if key in _CHOSEN}}
 
-    def section(self, kind: type[T], *path: str) -> T | None:
+    def setting(self, kind: type[T], *path: str) -> T | None:
         """Of the settings; None if they have none there."""
         value: Any = self.settings
         for name in path:
@@ -94,7 +94,7 @@ class Given:
     @cached_property
     def rule(self) -> SelectSettings | None:
         """That of the selection; None where nothing is selected by one, as in `xpaste foregrounds`."""
-        return self.section(SelectSettings, "select") if self.scores is not None else None
+        return self.setting(SelectSettings, "select") if self.scores is not None else None
 
     @property
     def has_contexts(self) -> bool:

@@ -33,7 +33,7 @@ def places(given: Given) -> Section | None:
         for number, name in enumerate(ORIGINS)
         if (composed.origin == number).any()
     }
-    rule = given.section(OcclusionSettings, "compose", "occlusion")
+    rule = given.setting(OcclusionSettings, "compose", "occlusion")
     marks: tuple[Mark, ...] = ()
     if rule is not None and rule.rule == "visible-fraction":
         least = rule.min_visible_fraction

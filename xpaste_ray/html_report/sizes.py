@@ -30,7 +30,7 @@ def sizes(given: Given) -> Section | None:
     }
     shown = histogram("Sizes of pasted objects", _X, groups, note="Of the box of what is visible.")
     blocks: list[Block] = [shown] if shown else []
-    rule = given.section(SizeSettings, "compose", "size")
+    rule = given.setting(SizeSettings, "compose", "size")
     table, problem = _size_table(rule, composed)
     if table is not None:
         blocks += _beside_prior(composed, table, whole)

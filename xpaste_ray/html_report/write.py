@@ -28,11 +28,8 @@ def write_report(place: str, out: str | None = None) -> Location:
     _check_free(beside)
     report = gather(place)
     told = {"kind": _KIND, "format": 1, **as_json(report)}
-    for place, text in (
-        (beside, json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
-        (file, page(report)),
-    ):
-        write_whole(place, text.encode(errors="replace"))  # names of files need not be Unicode
+    _write(beside, json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _write(file, page(report))
     return file
 
 
@@ -48,3 +45,8 @@ def _check_free(beside: Location) -> None:
         raise ConfigError(
             f"--out: {beside}, where the report's JSON would be, is another file: give another name"
         )
+
+
+def _write(file: Location, text: str) -> None:
+    """Names of files, which a report tells, need not be Unicode."""
+    write_whole(file, text.encode(errors="replace"))
