@@ -42,6 +42,7 @@ PURE = [
     "formats.convert",
     "formats.subset",
     "formats.validate",
+    "html_report.write",
     "lease",
     "longtail",
     "masks",
@@ -180,7 +181,7 @@ LAYER_OF = {
     **dict.fromkeys(["models", "embedded", "torch", "client"], 2),
     "stages": 3,
     **dict.fromkeys(["pipelines", "serve"], 4),
-    **dict.fromkeys(["cli", "report", "report_pool", "report_selection", "report_longtail",
+    **dict.fromkeys(["cli", "html_report", "report", "report_pool", "report_selection", "report_longtail",
                      "report_contexts", "report_em", "report_evaluation", "report_train", "report_study"],
                     5),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     pool,
     pool_files,
     prompts,
+    report,
     search,
     selection,
     serve,
