@@ -22,8 +22,9 @@ from xpaste_ray.runs import RunDir, open_parquet, read_json
 from xpaste_ray.storage import Location, locate
 
 CONTEXTS_FILE = "contexts.json"
+STUDY_FILE = "study.json"
 
-MARKS = ("run.json", "pool.json", MANIFEST, SPEC_FILE)
+MARKS = ("run.json", "pool.json", MANIFEST, SPEC_FILE, STUDY_FILE)
 """Files of which a folder that a report can tell of has one."""
 
 PARTS = ("foregrounds", "contexts", "dataset")
@@ -188,8 +189,8 @@ def _is_ours(folder: Location) -> bool:
 
 def _unknown(folder: Location) -> str:
     give = (
-        "give what was --out of `xpaste demo`, `pool build`, `compose`, `foregrounds` or `contexts`, or the "
-        "folder of a pool or a dataset"
+        "give what was --out of `xpaste demo`, `pool build`, `compose`, `foregrounds`, `contexts`, `train` "
+        "or `study`, or the folder of a pool or a dataset"
     )
     if not folder.exists():
         return f"{folder} does not exist: {give}"

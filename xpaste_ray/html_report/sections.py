@@ -18,8 +18,10 @@ from xpaste_ray.html_report.places import places
 from xpaste_ray.html_report.refinement import refinement
 from xpaste_ray.html_report.scores import score_histograms
 from xpaste_ray.html_report.sizes import sizes
+from xpaste_ray.html_report.studied import studied
 from xpaste_ray.html_report.summary import summary
 from xpaste_ray.html_report.times import times
+from xpaste_ray.html_report.trained import trained
 from xpaste_ray.html_report.yields import yields
 from xpaste_ray.storage import locate
 
@@ -28,6 +30,8 @@ Builder = Callable[[Given], Section | None]
 
 BUILDERS: tuple[Builder, ...] = (
     summary,
+    studied,
+    trained,
     composed_samples,
     funnel,
     score_histograms,
