@@ -14,7 +14,9 @@ from tests.pipelines.progress import Told
 from tests.pipelines.studies import SET, bytes_of, write_study
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pipelines.study import Training, plan_of, plan_study, run_study
+from xpaste_ray.pipelines.study_arms import MadeData, arm_settings, training_data
 from xpaste_ray.pipelines.study_data import StudyData
+from xpaste_ray.pipelines.train_detector import resolve_training
 from xpaste_ray.pool import current_pool, open_pool
 from xpaste_ray.studies import load_study
 
@@ -101,6 +103,43 @@ def test_pools_are_chosen_from_one_run_and_taken_apart_and_merged_once(tmp_path)
     again = {name: StudyData(study, root, Told()).pool(name) for name in study.pools}
     assert again == made
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.faults  # a real run of foregrounds
+def test_found_masks_are_a_pool_and_a_dataset_and_can_be_chosen_again(tmp_path):
+    simple = {
+        "foregrounds.classifier": {"kind": "clip", "model": "embedded:clip"},
+        "foregrounds.em.min_class_score": 0,
+    }
+    data = str(tmp_path / "data")
+    study = loaded(
+        tmp_path,
+        data={"train": "found", "test": data, "images": data},
+        pools={
+            "found": {"foregrounds": "empaste-demo", "set": simple},
+            "small": {"of": "found", "set": {"foregrounds.cutout.max_side_px": 8}},
+        },
+        contexts={"black": {"path": "black"}},
+        arms={
+            "found": {"paste": "found", "contexts": "black"},
+            "mixed": {"train": data, "mix": {"found": 0.3}},
+        },
+        baseline=None,
+    )
+    root = tmp_path / "out"
+    made = {name: StudyData(study, root, Told()).pool(name) for name in ("small", "found")}
+    found = json.loads((root / "labelled" / "found" / "annotations.json").read_text())
+    assert len(found["annotations"]) == len(open_pool(made["found"].folder)) == 2
+    sides = {name: int(open_pool(one.folder).sizes_hw.max()) for name, one in made.items()}
+    assert sides["small"] == 8 < sides["found"]
+    again = {name: StudyData(study, root, Told()).pool(name) for name in ("small", "found")}
+    assert again == made and made["small"].labelled == root / "labelled" / "small"
+    told = MadeData(made, {"black": "black"})
+    sizes = {}
+    for name, arm in study.all_arms.items():
+        inputs = resolve_training(arm_settings(study, name, arm, told), training_data(study, arm, told))
+        sizes[name] = (len(inputs.backgrounds), inputs.pool and len(inputs.pool), len(inputs.mixed))
+    assert sizes == {"found": (3, 2, 0), "mixed": (2, None, 1)}  # two images and black
 
 
 @pytest.mark.faults  # trainings

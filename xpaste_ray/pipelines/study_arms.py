@@ -7,6 +7,7 @@ from typing import Any
 
 from xpaste_ray.backgrounds import Backgrounds, resolve_source
 from xpaste_ray.config import Arm, StudySettings, TrainSettings, load
+from xpaste_ray.config.study import StudyData
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.pipelines.backgrounds import index_backgrounds
 from xpaste_ray.pipelines.study_data import MadePool, context_settings, pool_settings
@@ -103,11 +104,10 @@ def _labelled(made: MadeData, pool: str) -> Path:
 
 def check_given(study: StudySettings) -> None:
     """ConfigError if images to train on that should be there already are not."""
-    given = [(arm.train, arm.train_images) for arm in study.all_arms.values() if arm.train is not None]
-    given.append((study.data.train, study.data.train_images))
-    for place, images in given:
-        if place is not None and place not in study.pools:
-            resolve_source(place, images)
+    given: list[StudyData | Arm] = [study.data, *study.all_arms.values()]
+    for told in given:
+        if told.train is not None and told.train not in study.pools:
+            resolve_source(told.train, told.train_images)
 
 
 def open_test(study: StudySettings) -> Backgrounds:

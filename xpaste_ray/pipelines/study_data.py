@@ -156,12 +156,12 @@ class StudyData:
                 return self._of(name, pool)
             case "merge":
                 parents = [self._open(parent) for parent in pool.merge or ()]
-                recipe = {"merge": [parent.fingerprint for parent in parents]}
-                return self._new(name, recipe, lambda folder: merge_pools(parents, locate(folder)))
+                merged = {"merge": [parent.fingerprint for parent in parents]}
+                return self._new(name, merged, lambda folder: merge_pools(parents, locate(folder)))
             case "take":
                 parent, most = self._open(pool.take or ""), pool.per_category or 0
-                recipe = {"take": parent.fingerprint, "per_category": most}
-                return self._new(name, recipe, lambda folder: take_instances(parent, most, locate(folder)))
+                taken = {"take": parent.fingerprint, "per_category": most}
+                return self._new(name, taken, lambda folder: take_instances(parent, most, locate(folder)))
             case _:
                 assert pool.path is not None
                 open_pool(pool.path)
