@@ -42,6 +42,7 @@ PURE = [
     "formats.convert",
     "formats.subset",
     "formats.validate",
+    "html_report.write",
     "lease",
     "longtail",
     "masks",
@@ -97,6 +98,9 @@ PURE = [
     "sources.voc",
     "sources.webdataset",
     "sources.work_list",
+    "studies",
+    "studies.plots",
+    "studies.tables",
     "stages.batches",
     "stages.faults",
     "stages.fetch",
@@ -164,7 +168,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
         )
         == "{'ray'}"
     )
-    assert _loaded(["pipelines.train_classifier", "pipelines.train_detector"]) == "set()"
+    assert _loaded(["pipelines.train_classifier", "pipelines.train_detector", "pipelines.study"]) == "set()"
 
 
 LAYER_OF = {
@@ -173,12 +177,13 @@ LAYER_OF = {
     **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace", "longtail",
-                     "foregrounds", "contexts", "evaluation", "training"], 1),
+                     "foregrounds", "contexts", "evaluation", "training", "studies"], 1),
     **dict.fromkeys(["models", "embedded", "torch", "client"], 2),
     "stages": 3,
     **dict.fromkeys(["pipelines", "serve"], 4),
-    **dict.fromkeys(["cli", "report", "report_pool", "report_selection", "report_longtail",
-                     "report_contexts", "report_em", "report_evaluation", "report_train"], 5),
+    **dict.fromkeys(["cli", "html_report", "report", "report_pool", "report_selection", "report_longtail",
+                     "report_contexts", "report_em", "report_evaluation", "report_train", "report_study"],
+                    5),
 }  # fmt: skip
 
 

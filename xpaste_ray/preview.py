@@ -1,7 +1,7 @@
 """A picture to look at: composed images with their masks, boxes and names drawn on them."""
 
 import colorsys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def draw_preview(dataset: Path, out_file: Path, columns: int = 6, rows: int = 4)
     spec = read_spec(dataset)
     names = {category.id: category.name for category in spec.categories}
     pairs = islice(_pairs(dataset, spec), columns * rows)
-    tiles = [_draw(sample, data, names) for sample, data in pairs]
+    tiles = [draw_sample(sample, data, names) for sample, data in pairs]
     tiles += [np.full((_TILE_PX, _TILE_PX, 3), 255, np.uint8)] * (-len(tiles) % columns)
     strips = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
     ok, data = cv2.imencode(".jpg", np.concatenate(strips), [cv2.IMWRITE_JPEG_QUALITY, 90])
@@ -39,12 +39,16 @@ def _pairs(dataset: Path, spec: DatasetSpec) -> Iterator[tuple[Sample, bytes]]:
         yield from zip(read_fragment(dataset, shard).samples, read_images(dataset, shard, spec), strict=True)
 
 
-def _draw(sample: Sample, data: bytes, names: dict[int, str]) -> np.ndarray:
-    """One tile, BGR: mask outlines and tints first, then boxes and names on top."""
+def draw_sample(
+    sample: Sample, data: bytes, names: Mapping[int, str], side_px: int = _TILE_PX
+) -> np.ndarray:
+    """One square tile, (S, S, 3) uint8 BGR: mask outlines and tints first, then boxes and names on top.
+
+    data: the sample's encoded image. ConfigError if it is not readable."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ConfigError(f"the image of sample {sample.index} is not readable: compose the dataset again")
-    scale = _TILE_PX / max(image.shape[:2])
+    scale = side_px / max(image.shape[:2])
     for annotation in sample.annotations:
         mask = coco_mask.decode(annotation.segmentation).astype(bool)
         colour = category_colour(annotation.category_id)
@@ -53,12 +57,12 @@ def _draw(sample: Sample, data: bytes, names: dict[int, str]) -> np.ndarray:
         cv2.drawContours(image, contours, -1, colour, 1)
     mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    tile = np.full((_TILE_PX, _TILE_PX, 3), 255, np.uint8)
+    tile = np.full((side_px, side_px, 3), 255, np.uint8)
     tile[:height, :width] = cv2.resize(image, (width, height), interpolation=mode)
     for annotation in sample.annotations:
         colour, box = category_colour(annotation.category_id), [side * scale for side in annotation.bbox]
         draw_label(tile, box, names[annotation.category_id], colour)
-    cv2.rectangle(tile, (0, 0), (_TILE_PX - 1, _TILE_PX - 1), (255, 255, 255), 1)
+    cv2.rectangle(tile, (0, 0), (side_px - 1, side_px - 1), (255, 255, 255), 1)
     return tile
 
 

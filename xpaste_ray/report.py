@@ -250,7 +250,7 @@ def print_summary(summary: "Summary", out: Path) -> None:
     for name, reason in counts["backgrounds"]["rejected"].items():
         console.print(f"[yellow]background {name}: {reason}")
     console.print(f"{counts['dataset']['images']} images", highlight=False)
-    for name in ("dataset/images", "dataset/annotations.json", "preview.jpg"):
+    for name in ("dataset/images", "dataset/annotations.json", "preview.jpg", "report.html"):
         console.print(f"  {out / name}", highlight=False, soft_wrap=True)
     serve = f"xpaste serve --pool {shlex.quote(str(out))}"
     console.print(f"to compose more of it over HTTP: {serve}", highlight=False, markup=False, soft_wrap=True)

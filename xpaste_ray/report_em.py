@@ -50,7 +50,7 @@ def print_empaste_demo(summaries: "Mapping[str, Summary]", out: Path, formats: t
     print_foregrounds(summaries[parts.FOREGROUNDS], str(out / parts.FOREGROUNDS))
     print_contexts_summary(summaries[parts.CONTEXTS], str(out / parts.CONTEXTS))
     print_dataset_summary(summaries[parts.DATASET], out / parts.DATASET, formats)
-    for name in (parts.FOREGROUNDS_PNG, parts.CONTEXTS_PNG, parts.PREVIEW):
+    for name in (parts.FOREGROUNDS_PNG, parts.CONTEXTS_PNG, parts.PREVIEW, "report.html"):
         Console().print(f"  {out / name}", highlight=False, soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ pools/<fingerprint>/          sealed pools;  pool.json points at the current one
 classifier/                   a classifier that was trained on the run's images
 annotations.json              masks that were found in labelled images, over the originals
 dataset/                      the composed images and their annotations
+report.html, report.json      what `xpaste report`, and the demo at its end, tell of all this
 """
 
 import errno

@@ -36,6 +36,7 @@ SMALL = [
     "compose.canvas.size_hw=[128, 128]",
     "compose.samples_per_shard=1",
 ]
+TELL_TIMES = ("run.json", "report.html", "report.json")
 ONE_ACTOR = [f"resources.{stage}.actors=1" for stage in ("source", "segment", "score", "compose")]
 
 
@@ -50,8 +51,8 @@ def _run(out, *overrides):
 
 
 def _bytes(run):
-    """Every file of a run but `run.json`, which tells times."""
-    files = (path for path in run.rglob("*") if path.is_file() and path.name != "run.json")
+    """Every file of a run but those that tell times."""
+    files = (path for path in run.rglob("*") if path.is_file() and path.name not in TELL_TIMES)
     return {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
 
 
@@ -75,7 +76,14 @@ def test_run_leaves_the_documented_tree(reference):
     pointer = json.loads((reference / "pool.json").read_text())
     manifest = json.loads((reference / pointer["current"] / "manifest.json").read_text())
     assert pointer["current"] == f"pools/{manifest['fingerprint']}"
-    for name in ("units.parquet", "scores", "rejects.parquet", "preview.jpg", "dataset/annotations.json"):
+    for name in (
+        "units.parquet",
+        "scores",
+        "rejects.parquet",
+        "preview.jpg",
+        "dataset/annotations.json",
+        "report.html",
+    ):
         assert (reference / name).exists(), name
     assert len(list((reference / "dataset" / "images").glob("*.jpg"))) == 60
 
@@ -153,6 +161,8 @@ def test_python_of_the_readme_works(reference, capsys):
 def test_nothing_tells_where_it_was_made(reference):
     for name, data in _bytes(reference).items():
         assert str(reference).encode() not in data, name
+    for name in ("report.html", "report.json"):
+        assert str(reference) not in (reference / name).read_text(), name
 
 
 def test_done_run_says_so_and_changes_nothing(reference):
@@ -161,6 +171,14 @@ def test_done_run_says_so_and_changes_nothing(reference):
     assert "is done already" in _run(reference)
     assert time.monotonic() - began < 20  # no Ray, no model: seconds
     assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+
+
+def test_report_that_is_gone_is_written_again_and_tells_the_same(reference):
+    told = (reference / "report.html").read_bytes()
+    (reference / "report.html").unlink()
+    shown = _run(reference)
+    assert "is done already" in shown and str(reference / "report.html") in shown
+    assert (reference / "report.html").read_bytes() == told
 
 
 @pytest.mark.parametrize(

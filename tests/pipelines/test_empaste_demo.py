@@ -44,6 +44,8 @@ def test_every_part_is_made_joined_to_the_next_and_found_done_later(options, tmp
     assert result.exit_code == 0, result.output
     for name in ("foregrounds.png", "contexts.png", "preview.jpg"):
         assert cv2.imread(str(out / name)) is not None, name
+    told = json.loads((out / "report.json").read_text())
+    assert [chapter["name"] for chapter in told["chapters"]] == ["foregrounds", "contexts", "dataset"]
 
     report = validate(out / "dataset")
     assert report.errors == 0 and report.images == 9

@@ -16,10 +16,12 @@ from xpaste_ray.cli import (  # noqa: F401 - they register their commands
     pool,
     pool_files,
     prompts,
+    report,
     search,
     selection,
     serve,
     settings,
+    study,
     train,
 )
 from xpaste_ray.cli.app import app

@@ -34,9 +34,19 @@ def demo(
         em_paste = load(EmPasteSettings, preset, overrides or ())
         with ConsoleProgress() as progress:
             summaries = run_empaste_demo(em_paste, out, progress)
+        _report(out, all(summary.already_done for summary in summaries.values()))
         print_empaste_demo(summaries, out, em_paste.compose.output.formats)
         return
     settings = load(Settings, preset, overrides or ())
     with ConsoleProgress() as progress:
         summary = run_demo(settings, out, progress)
+    _report(out, summary.already_done)
     print_summary(summary, out)
+
+
+def _report(out: Path, already_done: bool) -> None:
+    """Tell of what was made, unless nothing was and that is told."""
+    from xpaste_ray.html_report.write import REPORT_HTML, write_report
+
+    if not (already_done and (out / REPORT_HTML).exists()):
+        write_report(str(out))

@@ -81,6 +81,7 @@ from xpaste_ray.config.sources import (
     WebDatasetSource,
     WebSource,
 )
+from xpaste_ray.config.study import Arm, StudyContexts, StudyPool, StudySettings
 from xpaste_ray.config.train import DetectorSettings, LightSettings, TrainingSettings
 
 __all__ = [
@@ -89,6 +90,7 @@ __all__ = [
     "AnyClassifier",
     "AnyMethod",
     "AnySource",
+    "Arm",
     "Blend",
     "CamSettings",
     "CandidatesSource",
@@ -144,6 +146,9 @@ __all__ = [
     "SizeSettings",
     "SlicMethod",
     "StageResources",
+    "StudyContexts",
+    "StudyPool",
+    "StudySettings",
     "Subsampling",
     "TrainSettings",
     "TrainedClassifier",

@@ -3,7 +3,7 @@
 foregrounds/    `xpaste foregrounds`: the pool, and annotations.json over the images
 contexts/       `xpaste contexts`: images to paste on
 dataset/        `xpaste compose`: of both, and of the images themselves
-foregrounds.png, contexts.png, preview.jpg    to look at
+foregrounds.png, contexts.png, preview.jpg    to look at; the command adds report.html
 """
 
 import time

@@ -19,6 +19,7 @@ Train = Callable[[str], None]
 _POLL_S = 1.0
 _RETRIES = 3  # of a task or a group whose process dies
 _REFUSAL = "refusal.txt"
+_TASKS: set[Any] = set()  # that are waited for
 
 
 def train_on_ray(train: Train, resources: StageResources, work: Path, name: str, whose: str) -> None:
@@ -64,8 +65,21 @@ def _in_one_task(train: Train, resources: StageResources) -> str | None:
         accelerator_type=resources.accelerator_type,
         max_retries=_RETRIES,
     )
-    told: str | None = ray.get(remote.remote(train, resources.device))
+    task = remote.remote(train, resources.device)
+    _TASKS.add(task)
+    try:
+        told: str | None = ray.get(task)
+    finally:
+        _TASKS.discard(task)
     return told
+
+
+def cancel_trainings() -> None:
+    """End those of this process that are one task each: whichever thread waits for one gets a RunError."""
+    import ray
+
+    for task in tuple(_TASKS):
+        ray.cancel(task, force=True)
 
 
 def _in_a_group(train: Train, resources: StageResources, work: Path, name: str) -> str | None:

@@ -13,6 +13,9 @@ OBJECTS = {"outer-contour": outer_contour, "component": largest_component}
 
 MASK_ABOVE = 127  # alpha that counts when a cut-out is pasted
 
+UNUSABLE = ("empty_mask", "cutout_too_small")
+"""Why a mask does not become a cut-out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cutout:

@@ -80,8 +80,8 @@ def scores_of(pool: Pool, score: str) -> np.ndarray:
     """One score of all instances, (len(pool),) float64; NaN where there is none."""
     if score == "clip_logit":
         return np.asarray(pool.column(score).to_numpy(), np.float64)
-    maps = pool.column("scores").to_pylist()
-    return np.array([dict(told or ()).get(score, np.nan) for told in maps], np.float64)
+    found = pc.map_lookup(pool.column("scores"), pa.scalar(score), "first")
+    return np.asarray(found.to_numpy(), np.float64)
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:

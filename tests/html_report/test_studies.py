@@ -1,0 +1,72 @@
+"""What a report says of a study, and of a training."""
+
+import pytest
+
+from tests.studies.test_results import trained
+from xpaste_ray.errors import ConfigError
+from xpaste_ray.html_report.blocks import Curves, Figures, Table
+from xpaste_ray.html_report.sections import gather
+from xpaste_ray.html_report.write import write_report
+from xpaste_ray.models.detector_record import DetectorRecord, Validated, Window
+from xpaste_ray.runs import write_json
+from xpaste_ray.studies import results_of
+
+
+def section(folder, key):
+    (chapter,) = gather(str(folder)).chapters
+    (found,) = [one for one in chapter.sections if one.key == key]
+    return found
+
+
+def blocks(section, kind):
+    return [one for one in section.blocks if isinstance(one, kind)]
+
+
+@pytest.fixture
+def study(tmp_path):
+    arms = {
+        "real": {0: trained(0.30, validated=((20, 0.1),)), 1: trained(0.32, validated=((20, 0.2),))},
+        "pasted": {0: trained(0.31), 1: trained(0.35)},
+    }
+    results = results_of("tiny", "A title", (0, 1), "real", arms)
+    write_json(tmp_path / "study.json", results.to_json({}))
+    return tmp_path
+
+
+def test_study_is_told_by_means_and_differences(study):
+    means, differences = blocks(section(study, "study"), Table)
+    assert means.rows == (("real", "31.0 ± 1.4"), ("pasted", "33.0 ± 2.8"))
+    assert differences.rows == (("pasted", "+2.0 [-10.7, +14.7]"),)
+    (figures,) = blocks(section(study, "study"), Figures)
+    assert {one.name: one.value for one in figures.figures} == {"arms": 2, "trainings": 4}
+
+
+def test_validation_of_a_study_is_the_mean_over_seeds(study):
+    (curves,) = blocks(section(study, "study"), Curves)
+    assert curves.xs == (20.0,)
+    assert {one.name: one.values for one in curves.series} == {
+        "real": (pytest.approx(15),),
+        "pasted": (None,),
+    }
+
+
+def test_page_of_a_study_is_written(study):
+    assert "Study tiny" in write_report(str(study)).read_text()
+
+
+def test_damaged_study_is_refused(study):
+    write_json(study / "study.json", {"kind": "xpaste study", "name": "tiny"})
+    with pytest.raises(ConfigError, match=r"study.json is damaged"):
+        gather(str(study))
+
+
+def test_training_is_told_by_its_losses_and_its_validation(tmp_path):
+    windows = tuple(Window(at, 0.1, {"loss_mask": 2 / at, "loss_box_reg": 1.0}) for at in (20, 40))
+    found = Validated(40, {"ap": 0.25, "rare": None}, {"ap": 0.3})
+    (tmp_path / "detector").mkdir()
+    record = DetectorRecord("recipe", 40, windows, (found,))
+    (tmp_path / "detector" / "training.json").write_text(record.text())
+    write_json(tmp_path / "run.json", {"settings": {}, "steps": {}, "versions": {}, "times": []})
+    losses, precisions = blocks(section(tmp_path, "training"), Curves)
+    assert {one.name: one.values for one in losses.series}["mask"] == (0.1, 0.05)
+    assert [(one.name, one.values) for one in precisions.series] == [("AP", (25.0,))]
