@@ -46,6 +46,7 @@ PURE = [
     "lease",
     "longtail",
     "masks",
+    "outcomes",
     "models.cam",
     "models.classifier_files",
     "models.clip_config",
@@ -174,7 +175,7 @@ def test_driver_of_the_pipelines_does_not_import_torch():
 LAYER_OF = {
     **dict.fromkeys(["errors", "rng", "records", "categories", "yaml12", "storage", "config",
                      "fingerprints", "json_lists"], 0),
-    **dict.fromkeys(["masks", "overlaps", "worker", "pictures", "web"], 1),
+    **dict.fromkeys(["masks", "outcomes", "overlaps", "worker", "pictures", "web"], 1),
     **dict.fromkeys(["prompts", "sources", "selection", "unit_files", "backgrounds", "lease", "runs", "cache",
                      "preview", "pool", "samples", "compose", "formats", "pace", "longtail",
                      "foregrounds", "contexts", "evaluation", "training", "studies"], 1),

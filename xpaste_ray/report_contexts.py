@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from xpaste_ray.report import Outcome, outcome_columns, print_stages
+from xpaste_ray.outcomes import Outcome
+from xpaste_ray.report import outcome_columns, print_stages
 
 if TYPE_CHECKING:
     from xpaste_ray.pipelines.job import Summary

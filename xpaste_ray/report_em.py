@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from xpaste_ray.report import Outcome, outcome_columns, print_dataset_summary, print_stages
+from xpaste_ray.outcomes import Outcome
+from xpaste_ray.report import outcome_columns, print_dataset_summary, print_stages
 from xpaste_ray.report_contexts import print_contexts_summary
 from xpaste_ray.report_selection import empty_category_lines
 

@@ -39,7 +39,7 @@ def sizes_fit(
 ) -> None:
     """Fit how large instances of each category are in your images."""
     from xpaste_ray.compose.size_fit import fit_size_table, write_size_table
-    from xpaste_ray.report import reasons
+    from xpaste_ray.outcomes import reasons
     from xpaste_ray.runs import read_json
 
     if not annotations.is_file():

@@ -31,7 +31,7 @@ def longtail(
     """
     from xpaste_ray.formats.subset import SplittableFile
     from xpaste_ray.longtail import draw_long_tail
-    from xpaste_ray.report import reasons
+    from xpaste_ray.outcomes import reasons
     from xpaste_ray.report_longtail import long_tail_png, print_long_tail
     from xpaste_ray.runs import write_whole
     from xpaste_ray.storage import locate

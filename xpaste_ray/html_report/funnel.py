@@ -11,8 +11,8 @@ from xpaste_ray.html_report.blocks import Cell, Column, Section, Table
 from xpaste_ray.html_report.counting import reasons_text, share
 from xpaste_ray.html_report.given import KEPT, Given
 from xpaste_ray.html_report.record import Made, Usable
+from xpaste_ray.outcomes import Outcome, object_outcomes
 from xpaste_ray.pool.cutout import UNUSABLE
-from xpaste_ray.report import Outcome, object_outcomes
 
 _OF_CONTEXTS = ("images", "captions", "contexts")
 
