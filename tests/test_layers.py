@@ -32,6 +32,7 @@ PURE = [
     "contexts.texts",
     "embedded",
     "embedded.labelled",
+    "embedded.layers",
     "embedded.scenes",
     "foregrounds",
     "foregrounds.picture",
