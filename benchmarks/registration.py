@@ -22,6 +22,7 @@ _ANGLES_DEG = (-12.0, -4.0, 4.0, 12.0)
 _SCALES = (0.58, 0.66, 0.74, 0.82)
 _SHIFT_STEP = 1.5 / _COARSE_PX  # of the picture's side
 _STARTS = 2
+_GOOD_FIT = 0.05  # another start would not find another pose
 _SUPERSAMPLING = 2
 _RIDGE = 1e-6 * np.eye(6, dtype=np.float32)  # an object that hides all has nothing around it
 _LEAST_LIGHT, _MOST_LIGHT = 0.5, 1.6  # no object explains a picture in which it is black, or negative
@@ -30,7 +31,7 @@ _WIDER = np.array([8.0, 0.06, 0.06, 0.06])  # by which a refined pose may leave 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """scale: the object's longer side / the picture's side. centre_xy: of the object, / the picture's side."""
+    """scale: the object's longer side, and centre_xy its middle, as parts of the picture's side."""
 
     flipped: bool
     angle_deg: float
@@ -111,8 +112,11 @@ def register(picture: np.ndarray, name: str, fits: np.ndarray) -> Registration:
     """The object's best pose. picture: (S, S, 3) uint8 RGB. fits: (poses,), its row of `coarse_fits`."""
     poses = list(grid_poses())
     scaled = picture.astype(np.float32) / 255
-    starts = _apart(np.argsort(fits, kind="stable"), poses)
-    found = [_refined(scaled, name, poses[i]) for i in starts]
+    found: list[tuple[Pose, float]] = []
+    for i in _apart(np.argsort(fits, kind="stable"), poses):
+        found.append(_refined(scaled, name, poses[i]))
+        if found[-1][1] < _GOOD_FIT:
+            break
     pose, left = min(found, key=lambda one: one[1])
     return Registration(name, pose, left, place(name, pose, picture.shape[0])[..., 3])
 

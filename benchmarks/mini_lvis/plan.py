@@ -44,7 +44,9 @@ def _sizes(total: int, most: int, rng: np.random.Generator) -> np.ndarray:
     return np.array(sizes)
 
 
-def _dealt(counts: Mapping[str, int], sizes: np.ndarray, rng: np.random.Generator) -> list[tuple[str, ...]] | None:
+def _dealt(
+    counts: Mapping[str, int], sizes: np.ndarray, rng: np.random.Generator
+) -> list[tuple[str, ...]] | None:
     room = sizes.copy()
     shown: list[list[str]] = [[] for _ in sizes]
     for name in sorted(counts, key=lambda one: (-counts[one], one)):

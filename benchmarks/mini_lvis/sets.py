@@ -1,10 +1,10 @@
 """The study's sets on the disk.
 
-    train/ val/ test/       images/ and annotations.json, LVIS's fields, every object of the 32 categories
-    labelled/               images/ and labels.csv: images of which only the categories are told
-    labelled_truth.json     the masks of these, kept aside: for measuring only
-    pretrain/               images/ and labels.csv: single objects of other categories
-    material.json           what is in them, and the ranges they were drawn from
+train/ val/ test/       images/ and annotations.json, LVIS's fields, every object of the 32 categories
+labelled/               images/ and labels.csv: images of which only the categories are told
+labelled_truth.json     the masks of these, kept aside: for measuring only
+pretrain/               images/ and labels.csv: single objects of other categories
+material.json           what is in them, and the ranges they were drawn from
 """
 
 import csv
@@ -55,14 +55,12 @@ class Part:
     photographs: tuple[str, ...]
 
 
-def plan_parts(seed: int, sizes: Sizes = Sizes()) -> list[Part]:  # noqa: B008 it is frozen
+def plan_parts(seed: int, sizes: Sizes = Sizes()) -> list[Part]:
     """All sets. The same seed, the same sets."""
     photographs = split_photographs(seed, PHOTOGRAPHS)
     tail = long_tail(DIFFUSION_CATEGORIES, sizes.train, seed)
 
-    def part(
-        name: str, counts: dict[str, int], most: int, style: MiniStyle, like: str | None = None
-    ) -> Part:
+    def part(name: str, counts: dict[str, int], most: int, style: MiniStyle, like: str | None = None) -> Part:
         shown = deal(counts, most, rng_for(seed, "mini-lvis deal", name))
         return Part(name, tuple(shown), style, photographs[like or name])
 
@@ -78,7 +76,7 @@ def plan_parts(seed: int, sizes: Sizes = Sizes()) -> list[Part]:  # noqa: B008 i
     ]
 
 
-def write_material(out: Path, seed: int, sizes: Sizes = Sizes()) -> dict[str, Any]:  # noqa: B008 it is frozen
+def write_material(out: Path, seed: int, sizes: Sizes = Sizes()) -> dict[str, Any]:
     """Writes all sets and returns what `material.json` says. The same arguments give the same bytes."""
     parts = plan_parts(seed, sizes)
     (train,) = (one for one in parts if one.name == "train")
@@ -172,19 +170,19 @@ def dataset_json(
 
 def _labels_csv(part: Part) -> bytes:
     text = io.StringIO()
-    rows = [(f"images/{image_name(index)}", ";".join(sorted(names))) for index, names in enumerate(part.shown)]
+    rows = [
+        (f"images/{image_name(index)}", ";".join(sorted(names))) for index, names in enumerate(part.shown)
+    ]
     csv.writer(text, lineterminator="\n").writerows([("path", "category"), *rows])
     return text.getvalue().encode()
 
 
-def _told(
-    seed: int, sizes: Sizes, parts: Sequence[Part], categories: Sequence[Category]
-) -> dict[str, Any]:
+def _told(seed: int, sizes: Sizes, parts: Sequence[Part], categories: Sequence[Category]) -> dict[str, Any]:
     tail = long_tail(DIFFUSION_CATEGORIES, sizes.train, seed)
     return {
         "seed": seed,
         "long_tail": {"shape": SHAPE, "most": sizes.train, "least": LEAST, "rare_up_to": RARE_UP_TO,
-                      "common_up_to": COMMON_UP_TO},  # fmt: skip
+                      "common_up_to": COMMON_UP_TO},
         "train_instances": dict(sorted(tail.items(), key=lambda one: (-one[1], one[0]))),
         "frequency": {one.name: one.frequency for one in categories},
         "parts": {

@@ -53,7 +53,9 @@ def _tile(path: Path, annotations: list[dict[str, Any]]) -> np.ndarray:
         contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(tile, contours, -1, _OUTLINE, 1)
         left, top = (int(side * scale) for side in one["bbox"][:2])
-        cv2.putText(tile, one["name"], (left, max(10, top)), cv2.FONT_HERSHEY_SIMPLEX, 0.3, _TEXT, 1, cv2.LINE_AA)
+        cv2.putText(
+            tile, one["name"], (left, max(10, top)), cv2.FONT_HERSHEY_SIMPLEX, 0.3, _TEXT, 1, cv2.LINE_AA
+        )
     return tile
 
 

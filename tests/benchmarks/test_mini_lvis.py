@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from benchmarks.mini_lvis.found import compare
 from benchmarks.mini_lvis.plan import deal, frequency_of, long_tail
 from benchmarks.mini_lvis.scenes import ALONE, OTHERS, SHOWN, UNSEEN, crops_of, mini_scene, split_photographs
 from benchmarks.mini_lvis.sets import PHOTOGRAPHS, Sizes, plan_parts, write_material
@@ -17,6 +18,7 @@ from xpaste_ray.backgrounds import open_or_index, resolve_source
 from xpaste_ray.config.images import ImagesSettings
 from xpaste_ray.embedded import DIFFUSION_CATEGORIES
 from xpaste_ray.formats.validate import validate
+from xpaste_ray.masks import encode_rle
 from xpaste_ray.rng import rng_for
 from xpaste_ray.sources.labelled import open_labelled
 
@@ -154,7 +156,9 @@ def test_masks_boxes_and_lists_agree(material):
 
 
 def test_frequency_is_that_of_training_in_every_set(material):
-    files = {name: json.loads((material / name / "annotations.json").read_text()) for name in ("train", "test")}
+    files = {
+        name: json.loads((material / name / "annotations.json").read_text()) for name in ("train", "test")
+    }
     images = Counter(one["category_id"] for one in files["train"]["annotations"])
     for told in files.values():
         assert all(one["frequency"] == frequency_of(images[one["id"]]) for one in told["categories"])
@@ -176,3 +180,29 @@ def test_pretraining_images_show_one_other_object_each(material):
     with (material / "pretrain" / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["category"] for row in rows) == sorted(OTHERS)
+
+
+# --- what was found in labelled images -----------------------------------------------------------
+
+
+def _told(folder, widths):
+    """Image and category -> a mask of so many columns of ten, from the left."""
+    categories = [{"id": 1, "name": "frog"}, {"id": 2, "name": "lion"}]
+    masks = {key: np.arange(10)[None].repeat(4, axis=0) < width for key, width in widths.items()}
+    return {
+        "images": [{"id": number, "file_name": f"{folder}/{number}.jpg"} for number in (1, 2)],
+        "categories": categories,
+        "annotations": [
+            {"image_id": image, "category_id": category, "segmentation": encode_rle(mask)}
+            for (image, category), mask in masks.items()
+        ],
+    }
+
+
+def test_found_masks_are_compared_with_the_true_one_of_their_image_and_category():
+    truth = _told("labelled/images", {(1, 1): 8, (1, 2): 4, (2, 1): 10})
+    told = compare(_told("images", {(1, 1): 4, (1, 2): 1}), truth)  # IoU 0.5 and 0.25; of image 2, nothing
+    assert (told.labels, told.instances) == (3, 2)
+    assert (told.above_50, told.mean_iou) == (0.5, pytest.approx(0.375))
+    assert told.instances_by_category == {"frog": 1, "lion": 1}
+    assert told.above_50_by_category == {"frog": 1.0, "lion": 0.0}
