@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from measuring import RESULTS, Gate, finish
 from registration import coarse_fits, register
+from threadpoolctl import threadpool_limits
 from true_masks import iou
 
 from xpaste_ray.config import PoolSettings
@@ -82,7 +83,7 @@ class Verdict:
 
 def judge(shown: Sequence[Shown]) -> list[Verdict]:
     pictures = np.stack([one.picture for one in shown])
-    with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(PROCESSES, get_context("spawn"), one_thread) as pool:
         fits = list(pool.map(coarse_fits, [pictures] * len(DIFFUSION_CATEGORIES), DIFFUSION_CATEGORIES))
         best = np.stack([one.min(axis=1) for one in fits], axis=1)  # (N, categories)
         tasks = []
@@ -91,6 +92,12 @@ def judge(shown: Sequence[Shown]) -> list[Verdict]:
             rival = int(np.argmin(np.where(np.arange(len(fits)) == own, np.inf, best[row])))
             tasks.append((one, fits[own][row], DIFFUSION_CATEGORIES[rival], fits[rival][row]))
         return list(pool.map(_verdict, *zip(*tasks, strict=True), chunksize=16))
+
+
+def one_thread() -> None:
+    """In each process: threads for matrices as small as these only wait for each other."""
+    threadpool_limits(1)
+    cv2.setNumThreads(1)
 
 
 def _verdict(shown: Shown, fits: np.ndarray, rival: str, rival_fits: np.ndarray) -> Verdict:
