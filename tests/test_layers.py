@@ -32,6 +32,7 @@ PURE = [
     "contexts.texts",
     "embedded",
     "embedded.labelled",
+    "embedded.layers",
     "embedded.scenes",
     "evaluation",
     "evaluation.sheet",

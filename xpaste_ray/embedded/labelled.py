@@ -13,18 +13,17 @@ import csv
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from xpaste_ray.categories import display_name
-from xpaste_ray.embedded.scenes import load_object, load_photos
+from xpaste_ray.embedded.layers import SUPERSAMPLING, Layer, painted, photo_crop, put, shrunk
+from xpaste_ray.embedded.scenes import load_photos
 from xpaste_ray.rng import rng_for
 
-_SUPERSAMPLING = 2  # as in `scenes`: soft, exact edges
-_ATTEMPTS = 24
 _JPEG_QUALITY = 90
 
 SHIPPED_SEED, SHIPPED_COUNT = 0, 240
@@ -123,42 +122,25 @@ class LabelledScene:
     objects: tuple[ShownObject, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Layer:
-    """An object before it is painted.
-
-    rgba: (h, w, 4) float32, premultiplied, of the `part` of the supersampled canvas that it lies in.
-    covers, seen: (H, W) bool on the whole canvas, what it would cover alone, and what others leave. depth:
-    what has more of it covers what has less. least: pixels of it that must be seen.
-    """
-
-    category: str
-    labelled: bool
-    rgba: np.ndarray
-    part: tuple[slice, slice]
-    covers: np.ndarray
-    seen: np.ndarray
-    depth: float
-    least: float
-
-
 def labelled_scene(seed: int, index: int, style: LabelledStyle) -> LabelledScene:
     """Image `index`: it shows category `index` of the style's at least, counted round and round."""
     rng = rng_for(seed, "labelled scene", index)
     height, width = (int(side) for side in rng.integers(style.side_px[0], style.side_px[1] + 1, 2))
-    canvas = _SUPERSAMPLING * height, _SUPERSAMPLING * width
-    background = _photo_crop(rng, canvas)
-    layers: list[_Layer] = []
+    canvas = SUPERSAMPLING * height, SUPERSAMPLING * width
+    background = photo_crop(rng, load_photos(), canvas)
+    layers: list[Layer] = []
     for category in _labels(rng, index, style):
         for _ in range(1 + (rng.random() < style.twice)):
-            centre = _put(rng, layers, category, None, style, canvas)
+            centre = put(rng, layers, category, style, canvas, style.min_visible[0])
             if centre is not None and rng.random() < style.with_companion:
-                _put(rng, layers, style.companions[category], centre, style, canvas)
+                put(rng, layers, style.companions[category], style, canvas, style.min_visible[1], centre)
     for _ in range(rng.integers(style.max_others + 1)):
-        _put(rng, layers, style.others[rng.integers(len(style.others))], None, style, canvas)
-    objects = tuple(ShownObject(one.category, one.labelled, _shrunk(one.seen)) for one in layers)
+        other = style.others[rng.integers(len(style.others))]
+        put(rng, layers, other, style, canvas, style.min_visible[1])
+    objects = tuple(ShownObject(one.name, one.name in style.companions, shrunk(one.seen)) for one in layers)
     labels = tuple(sorted({one.category for one in objects if one.labelled}))
-    return LabelledScene(_painted(rng, background, layers, (height, width), style), labels, objects)
+    image = painted(rng, background, layers, (height, width), style.max_noise)
+    return LabelledScene(image, labels, objects)
 
 
 def _labels(rng: np.random.Generator, index: int, style: LabelledStyle) -> list[str]:
@@ -168,113 +150,6 @@ def _labels(rng: np.random.Generator, index: int, style: LabelledStyle) -> list[
         return [categories[first]]
     step = 1 if rng.random() < 0.5 else int(rng.integers(1, len(categories)))
     return [categories[first], categories[(first + step) % len(categories)]]
-
-
-def _put(
-    rng: np.random.Generator,
-    layers: list[_Layer],
-    name: str,
-    beside_xy: np.ndarray | None,
-    style: LabelledStyle,
-    canvas_hw: tuple[int, int],
-) -> np.ndarray | None:
-    """Adds the object where enough of it, and of all others, is seen, and returns its centre; None if there
-    is no such place among those tried. beside_xy: the centre of what it stands beside."""
-    for _ in range(_ATTEMPTS):
-        side = rng.uniform(*style.object_scale) * min(canvas_hw)
-        room = np.array([canvas_hw[1], canvas_hw[0]]) - side
-        centre = side / 2 + rng.uniform(0, 1, 2) * room
-        if beside_xy is not None:
-            angle = rng.uniform(0, 2 * np.pi)
-            away = side * rng.uniform(0.7, 1.1) * np.array([np.cos(angle), np.sin(angle)])
-            centre = np.clip(beside_xy + away, side / 2, side / 2 + room)
-        changed = _with(layers, _layer(rng, name, centre, side, style, canvas_hw))
-        if all(np.count_nonzero(one.seen) >= one.least for one in changed):
-            layers[:] = changed
-            return centre
-    return None
-
-
-def _with(layers: Sequence[_Layer], new: _Layer) -> list[_Layer]:
-    """All of them, as they are seen together."""
-    seen, changed = new.seen, []
-    for one in layers:
-        if one.depth > new.depth:
-            seen = seen & ~one.covers
-            changed.append(one)
-        else:
-            changed.append(replace(one, seen=one.seen & ~new.covers))
-    return [*changed, replace(new, seen=seen)]
-
-
-def _layer(
-    rng: np.random.Generator,
-    name: str,
-    centre_xy: np.ndarray,
-    side_px: float,
-    style: LabelledStyle,
-    canvas_hw: tuple[int, int],
-) -> _Layer:
-    """The object turned, mirrored, tilted and lit."""
-    picture, labelled = load_object(name), name in style.companions
-    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
-    moved = corners + rng.uniform(-style.max_tilt, style.max_tilt, (4, 2))
-    angle = np.deg2rad(rng.uniform(-style.max_rotation_deg, style.max_rotation_deg))
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    mirror = np.array([-1.0 if rng.random() < 0.5 else 1.0, 1.0])
-    target = centre_xy + side_px * (moved * mirror) @ turn.T
-    left, top = np.floor(target.min(axis=0)).astype(int).clip(0)
-    right, bottom = (np.ceil(target.max(axis=0)).astype(int) + 1).clip(0, canvas_hw[::-1])
-    source = (corners + 0.5) * picture.shape[0] - 0.5
-    matrix = cv2.getPerspectiveTransform(source.astype(np.float32), (target - (left, top)).astype(np.float32))
-    rgba = cv2.warpPerspective(picture, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
-    light = 1 + rng.uniform(-style.max_light, style.max_light) + rng.uniform(-0.4, 0.4, 3) * style.max_light
-    rgba[..., :3] = np.minimum(rgba[..., :3] * light.astype(np.float32), rgba[..., 3:])
-    part = slice(top, bottom), slice(left, right)
-    covers = np.zeros(canvas_hw, bool)
-    covers[part] = rgba[..., 3] > 0.5
-    least = style.min_visible[0 if labelled else 1] * np.count_nonzero(covers)
-    return _Layer(name, labelled, rgba, part, covers, covers, float(rng.random()), least)
-
-
-def _shrunk(mask: np.ndarray) -> np.ndarray:
-    """A pixel is the object's if most of its four are."""
-    height, width = (side // _SUPERSAMPLING for side in mask.shape)
-    parts = mask.reshape(height, _SUPERSAMPLING, width, _SUPERSAMPLING)
-    shrunk: np.ndarray = parts.sum(axis=(1, 3)) > _SUPERSAMPLING**2 / 2
-    return shrunk
-
-
-def _painted(
-    rng: np.random.Generator,
-    background: np.ndarray,
-    layers: Sequence[_Layer],
-    size_hw: tuple[int, int],
-    style: LabelledStyle,
-) -> np.ndarray:
-    """(H, W, 3) uint8."""
-    pixels = background.copy()
-    for layer in sorted(layers, key=lambda one: one.depth):
-        below = pixels[layer.part]
-        below[:] = below * (1 - layer.rgba[..., 3:]) + layer.rgba[..., :3]
-    small: np.ndarray = 255 * cv2.resize(pixels, size_hw[::-1], interpolation=cv2.INTER_AREA)
-    noise = rng.uniform(0, style.max_noise) * rng.standard_normal(small.shape)
-    return np.clip(np.rint(small + noise), 0, 255).astype(np.uint8)
-
-
-def _photo_crop(rng: np.random.Generator, canvas_hw: tuple[int, int]) -> np.ndarray:
-    """A part of a shipped photograph in the canvas's form: (h, w, 3) float32 in [0, 1]."""
-    photos = load_photos()
-    photo = photos[rng.integers(len(photos))]
-    fit = min(photo.shape[0] / canvas_hw[0], photo.shape[1] / canvas_hw[1])
-    fit *= rng.uniform(0.6, 1)
-    height, width = (int(fit * side) for side in canvas_hw)
-    top = rng.integers(photo.shape[0] - height + 1)
-    left = rng.integers(photo.shape[1] - width + 1)
-    crop = photo[top : top + height, left : left + width].astype(np.float32) / 255
-    if rng.random() < 0.5:
-        crop = crop[:, ::-1]
-    return cv2.resize(crop, canvas_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
