@@ -19,7 +19,7 @@ from xpaste_ray.models.classifier_train import TrainingTask, train
 from xpaste_ray.models.resnet import load_resnet
 from xpaste_ray.models.segment_picture import in_square
 from xpaste_ray.models.training_images import split
-from xpaste_ray.pipelines.train import training_recipe
+from xpaste_ray.pipelines.train_classifier import training_recipe
 from xpaste_ray.runs import write_json
 from xpaste_ray.sources.labelled import LabelledImages, open_labelled
 
