@@ -8,7 +8,7 @@ replicas and proxies, from /proc; what Ray's other processes and the load itself
 
 Rates of a machine change within minutes: offline and service are measured in turns, and compared in each.
 
-python benchmarks/serve.py    about 6 minutes on 2 cores
+python benchmarks/serve.py    about 8 minutes on 2 cores
 """
 
 import json
@@ -158,7 +158,11 @@ def batches(server: Server, offline: Offline, replicas: int) -> dict[str, Any]:
 
 
 def singles(server: Server, offline: Offline) -> dict[str, Any]:
-    """Requests for one image: one at a time; as many as it can; then 70 % of those, at random times."""
+    """Requests for one image: one at a time; as many as it can, and 70 % of those at random times, in turns.
+
+    One server with a queue whose answers all take the same time, and nothing else, has a p99 of 4.3 x p50 at
+    70 % load in the long run, and of 3.5 with as many of these arrivals as come in a round.
+    """
     measure(server, Load(server.url, 2, at_a_time=1))
     over, alone_ms = [], []
     times_ms = list[float]()
@@ -169,17 +173,25 @@ def singles(server: Server, offline: Offline) -> dict[str, Any]:
         over.append(median(found) - alone)
         alone_ms.append(alone)
         times_ms += found
-    peak, _ = measure(server, Load(server.url, ROUND_S, at_a_time=4))
-    busy, answers = measure(server, Load(server.url, 2 * ROUND_S, per_s=0.7 * peak.images_per_s))
-    loaded_ms = milliseconds(answers)
+    rounds = []
+    for _ in range(ROUNDS):
+        peak, _ = measure(server, Load(server.url, ROUND_S / 2, at_a_time=4))
+        busy, answers = measure(server, Load(server.url, 2 * ROUND_S, per_s=0.7 * peak.images_per_s))
+        loaded_ms = milliseconds(answers)
+        p50_ms, p99_ms = median(loaded_ms), percentile(loaded_ms, 99)
+        times = {"p50_ms": p50_ms, "p99_ms": p99_ms, "p99_to_p50": p99_ms / p50_ms}
+        rounds.append({"peak": asdict(peak), "busy": asdict(busy)} | times)
     return {
         "offline_ms": median(alone_ms),
         "p50_ms": median(times_ms),
         "p99_ms": percentile(times_ms, 99),
         "p50_over_offline_ms": median(over),
-        "peak": asdict(peak),
-        "at_70_percent": asdict(busy) | {"p50_ms": median(loaded_ms), "p99_ms": percentile(loaded_ms, 99)},
-        "p99_to_p50": percentile(loaded_ms, 99) / median(loaded_ms),
+        "at_70_percent": {
+            "rounds": rounds,
+            "p50_ms": median(one["p50_ms"] for one in rounds),
+            "p99_ms": median(one["p99_ms"] for one in rounds),
+        },
+        "p99_to_p50": median(one["p99_to_p50"] for one in rounds),
     }
 
 

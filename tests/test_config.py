@@ -226,7 +226,10 @@ def test_overrides_are_yaml_of_version_1_2():
         ("compose.category={rule: frequency, weights: {x: 1}}", "are for r, c and f, got \\['x'\\]"),
         ("compose.canvas.scale=[0.5, 2.0]", "compose.canvas: scale must not exceed 1 with fit=crop"),
         ("compose.copy_rule=p:2", "compose.copy_rule: .* from 0 to 1, such as p:0.5, got 'p:2'"),
-        ("compose.copy_rule=p", "compose.copy_rule: must be none, pool, self, both or p:x with x .*, got 'p'"),
+        (
+            "compose.copy_rule=p",
+            "compose.copy_rule: must be none, pool, self, both or p:x with x .*, got 'p'",
+        ),
         (
             "compose.canvas.size_hw=[640]",
             r"^compose.canvas.size_hw: needs 2 values, such as \[256, 256\], got \[640\]$",

@@ -39,9 +39,7 @@ def _pairs(dataset: Path, spec: DatasetSpec) -> Iterator[tuple[Sample, bytes]]:
         yield from zip(read_fragment(dataset, shard).samples, read_images(dataset, shard, spec), strict=True)
 
 
-def draw_sample(
-    sample: Sample, data: bytes, names: Mapping[int, str], side_px: int = _TILE_PX
-) -> np.ndarray:
+def draw_sample(sample: Sample, data: bytes, names: Mapping[int, str], side_px: int = _TILE_PX) -> np.ndarray:
     """One square tile, (S, S, 3) uint8 BGR: mask outlines and tints first, then boxes and names on top.
 
     data: the sample's encoded image. ConfigError if it is not readable."""

@@ -30,7 +30,7 @@ def test_ticks_of_counts_are_whole():
     assert ticks(0, 2, 4, finest=1) == [0, 1, 2]
 
 
-@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(2, 8))
+@given(st.floats(-1000, 1000), st.floats(1e-6, 1e9), st.integers(2, 8))
 def test_ticks_lie_between_and_are_few(low, span, count):
     found = ticks(low, low + span, count)
     assert len(found) <= count + 1

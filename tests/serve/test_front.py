@@ -115,7 +115,19 @@ def test_what_is_no_request_passes():
 def test_a_whole_body_goes_with_the_request_so_that_the_replica_does_not_ask_for_it():
     inner = Inner()
     _ask(Front(inner, 10, 5), [b"12", b"345"])
-    assert inner.scope[WHOLE_BODY] == b"12345"
+    assert inner.scope[WHOLE_BODY] == b"12345" and inner.whole  # another application reads it as ever
+
+
+def test_where_no_other_application_is_a_small_body_is_not_brought_once_more():
+    heard = []
+
+    async def inner(scope, receive, send):
+        heard.append(scope[WHOLE_BODY])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(receive(), 0.1)  # until the client goes
+
+    _ask(Front(inner, 10, 5, alone=True), [b"12", b"345"])
+    assert heard == [b"12345"]
 
 
 def test_a_large_body_is_read_as_it_comes():

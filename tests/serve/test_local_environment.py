@@ -58,7 +58,16 @@ def test_the_front_has_the_operators_ceilings(told, haproxy, monkeypatch):
     for name, value in told(haproxy, body_bytes=2048, body_seconds=1.5).items():
         monkeypatch.setitem(os.environ, name, value)
     (middleware,) = (one for one in front.middlewares() if one.cls is front.Front)
-    assert middleware.kwargs == {"body_bytes": 2048, "body_seconds": 1.5}
+    assert middleware.kwargs == {"body_bytes": 2048, "body_seconds": 1.5, "alone": True}
+
+
+def test_rays_own_ports_ask_for_a_token_unless_it_is_somebody_elses_ray(told, tmp_path, monkeypatch):
+    assert told()["RAY_AUTH_MODE"] == "token"
+    told()
+    monkeypatch.delitem(os.environ, "RAY_AUTH_MODE")
+    monkeypatch.setitem(os.environ, "RAY_ADDRESS", "10.0.0.1:6379")
+    local._set_environment(tmp_path, False, ServeLimits())
+    assert "RAY_AUTH_MODE" not in os.environ
 
 
 def test_what_the_user_set_is_kept(told, tmp_path, monkeypatch):

@@ -221,8 +221,11 @@ def spec_of(served: Served, output: OutputSettings) -> DatasetSpec:
     )
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)  # that check is a fifth of the time
+
+
 def _compact(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 class _Pending(io.RawIOBase):

@@ -21,6 +21,7 @@ from xpaste_ray.worker import prepare_worker
 
 NAME = "compositor"
 
+_ANSWERED_S = 0.001
 _SECONDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60]
 
 
@@ -63,7 +64,7 @@ class Compositor:
             settings = parse_settings(ServeSettings, user_config, "user_config: ")
             if self._service is None:
                 self._service = await asyncio.to_thread(Service, settings, self._log)
-                self._app = make_app(self._service, self._hear, self._log)
+                self._app = make_app(self._service, self._hear_later, self._log)
                 prepare_worker()
                 return
         except Exception:
@@ -86,6 +87,10 @@ class Compositor:
             await problem_response(Problem(503, "there is no user_config yet"), "")(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _hear_later(self, exchange: Exchange) -> None:
+        """The answer, which Ray takes from this loop when it next turns, goes first."""
+        asyncio.get_running_loop().call_later(_ANSWERED_S, self._hear, exchange)
 
     def _hear(self, exchange: Exchange) -> None:
         assert self._service is not None

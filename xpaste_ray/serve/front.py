@@ -24,6 +24,9 @@ VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 IMPORT_PATH = "xpaste_ray.serve.front:middlewares"
 BODY_BYTES_VARIABLE = "XPASTE_SERVE_BODY_BYTES"
 BODY_SECONDS_VARIABLE = "XPASTE_SERVE_BODY_SECONDS"
+ALONE_VARIABLE = "XPASTE_SERVE_ALONE"
+"""1 where this service is Serve's only application: small bodies then go with their requests alone, and not
+once more in Ray's way, for which a replica asks its proxy."""
 
 _SMALL_BYTES = 65_536
 _LARGE_BODIES = 16  # at a time, from their arrival to the end of their answers
@@ -35,11 +38,12 @@ _NOT_FROM_CLIENTS = {  # Ray obeys them, with - or _
 
 
 def middlewares() -> list[Middleware]:
-    """For Ray. Both variables are those of `ServeLimits`, whose values hold where they are not set."""
+    """For Ray. A body's variables are those of `ServeLimits`, whose values hold where they are not set."""
     limits = ServeLimits()
     most = int(os.environ.get(BODY_BYTES_VARIABLE, limits.body_bytes))
     seconds = float(os.environ.get(BODY_SECONDS_VARIABLE, limits.body_seconds))
-    return [Middleware(Relief), Middleware(Front, body_bytes=most, body_seconds=seconds)]
+    alone = os.environ.get(ALONE_VARIABLE) == "1"
+    return [Middleware(Relief), Middleware(Front, body_bytes=most, body_seconds=seconds, alone=alone)]
 
 
 class Front:
@@ -47,10 +51,12 @@ class Front:
 
     A request goes on to a replica, and takes one of its places, once its body is whole. Small bodies are
     always let in, of large ones only a few at a time, so that all together are little memory.
+
+    alone: no other application is behind it, which would not know where a small body is.
     """
 
-    def __init__(self, app: ASGIApp, body_bytes: int, body_seconds: float) -> None:
-        self._app, self._bytes, self._seconds = app, body_bytes, body_seconds
+    def __init__(self, app: ASGIApp, body_bytes: int, body_seconds: float, alone: bool = False) -> None:
+        self._app, self._bytes, self._seconds, self._alone = app, body_bytes, body_seconds, alone
         self._room = asyncio.Semaphore(_LARGE_BODIES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,6 +74,8 @@ class Front:
         if body.ended:
             if body.is_whole:  # a large one would be in memory once more
                 scope[WHOLE_BODY] = b"".join(one.get("body", b"") for one in begun)
+                if self._alone:
+                    begun.clear()
             await self._pass_on(scope, begun, body, send)
         elif await self._has_room():
             try:

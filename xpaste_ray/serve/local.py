@@ -115,11 +115,16 @@ def _set_environment(folder: Path, haproxy: bool, limits: ServeLimits) -> None:
         front.VARIABLE: front.IMPORT_PATH,
         front.BODY_BYTES_VARIABLE: str(limits.body_bytes),
         front.BODY_SECONDS_VARIABLE: str(limits.body_seconds),
+        front.ALONE_VARIABLE: "1",  # of a Ray that is started here
         "RAY_SERVE_LOG_TO_STDERR": "0",
         # our handlers never block, so they need no loops of their own: a millisecond less for an image
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+        # two or three more. A replica's port for it is open in any case, to whoever has Ray's token
+        "RAY_SERVE_PROXY_USE_GRPC": "1",
     }
+    if not os.environ.get("RAY_ADDRESS"):
+        told["RAY_AUTH_MODE"] = "token"  # what is told to Ray's own ports is run
     if haproxy:
         stats_port, metrics_port = map(str, _free_ports(2))
         told |= {
@@ -162,6 +167,7 @@ def _serve(settings: ServeSettings, address: Address, replicas: int, ready: Call
     try:
         serve.start(
             proxy_location="HeadOnly",
+            logging_config={"enable_access_log": False},  # a replica's own line says more
             http_options={
                 "host": address.host, "port": address.port, "request_timeout_s": settings.limits.seconds + 10,
             },
