@@ -12,7 +12,7 @@ import pytest
 
 from tests.pipelines.progress import Told
 from tests.pipelines.studies import SET, bytes_of, write_study
-from xpaste_ray.errors import ConfigError
+from xpaste_ray.errors import ConfigError, RunError
 from xpaste_ray.pipelines.study import Training, plan_of, plan_study, run_study
 from xpaste_ray.pipelines.study_arms import MadeData, arm_settings, training_data
 from xpaste_ray.pipelines.study_data import StudyData
@@ -158,6 +158,16 @@ def test_study_reuses_what_is_there_and_refuses_an_arm_that_is_changed(tmp_path)
         run_study(load_study(str(file), ["arms.pasted.set={compose.instances: [3, 3]}"]), str(out), Told())
     fewer = run_study(load_study(str(file), ["arms={real: {}}"]), str(out), Told())
     assert [arm.name for arm in fewer.results.arms] == ["real"]
+
+
+@pytest.mark.faults  # trainings
+def test_an_arm_that_cannot_go_on_is_named_when_the_others_are_done(tmp_path):
+    bad = {"set": {"train.learning_rate": 1e30, "train.iterations": 60}}
+    study, out = loaded(tmp_path, seeds=[0], arms={"bad": bad, "real": {}}), tmp_path / "out"
+    with pytest.raises(RunError, match="bad, seed 0"):
+        run_study(study, str(out), Told())
+    bad, real = json.loads((out / "study.json").read_text())["arms"]
+    assert (len(bad["runs"]), len(real["runs"])) == (0, 1)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,10 @@
 """`xpaste study`: what each part of a method is worth."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from xpaste_ray.cli.app import CacheOption, DryRunOption, app
-from xpaste_ray.errors import ConfigError
 
 
 def _print_studies(wanted: bool) -> None:
@@ -56,12 +54,11 @@ def study(
     from xpaste_ray.report_study import print_study, print_study_plan
     from xpaste_ray.studies import load_study
 
-    if Path(study).is_dir():
-        raise ConfigError(f"{study} is a folder: give a study's YAML file")
-    for option, place in (("STUDY", study), ("--out", out)):
-        if option == "--out" or place.endswith((".yaml", ".yml")):
-            check_absolute(option, place)
+    check_absolute("--out", out)
     told = load_study(study, overrides or ())
+    for option, place in told.data:
+        if place is not None and place not in told.pools:
+            check_absolute(f"data.{option}", place)
     if dry_run:
         print_study_plan(told, plan_study(told, out))
         return

@@ -327,7 +327,10 @@ class _StudyJob:
     def _evaluate(self, one: Training, actors: StageResources | Literal["auto"]) -> None:
         folder = self._root / one.folder
         told = OneOfSeveral(self._progress, str(one), None, self._lock)
-        evaluate_detector(str(folder / "detector"), self._test, folder / "evaluation", actors, told)
+        try:
+            evaluate_detector(str(folder / "detector"), self._test, folder / "evaluation", actors, told)
+        except ConfigError as error:
+            raise ConfigError(f"{one}, on data.test: {error}") from None
 
     def _results(self, plan: _Plan) -> StudyResults:
         trained: dict[str, dict[int, TrainedOnce]] = {arm: {} for arm in self._study.all_arms}

@@ -202,11 +202,12 @@ class TrainingJob:
         return record if record is not None and record.recipe == self.steps[STAGE].fingerprint else None
 
     def _train(self) -> DetectorRecord:
-        from xpaste_ray.pipelines.ray_profile import cluster_nodes
+        from xpaste_ray.pipelines.ray_profile import cluster_nodes, starts_here
 
         inputs, training = self.inputs, self.inputs.settings.train
         began = time.perf_counter()
-        self.progress.say("starting Ray")
+        if starts_here():
+            self.progress.say("starting Ray")
         start_ray(inputs.settings.resources, self.progress)
         resources = train_resources(inputs.settings.resources, cluster_nodes())
         self.progress.begin({STAGE: training.iterations}, "iterations")
