@@ -29,9 +29,10 @@ def print_evaluation(evaluation: Evaluation, summary: "Summary", out: str) -> No
         console.print(f"the best and the worst of {len(ranked):,} categories are shown", highlight=False)
     counts: dict[str, Any] = summary.counts
     rules = "LVIS's federated rules" if counts["federated"] else "COCO's rules"
+    images = counts["images"]["usable"]
     console.print(
-        f"{counts['predictions']:,} predictions for {counts['objects']:,} objects in {counts['images']:,} "
-        f"images, by {rules}; all in {out}: evaluation.json, per_category.csv, sheet.jpg",
+        f"{counts['predictions']:,} predictions for {counts['objects']:,} objects in {images:,} images, "
+        f"by {rules}; all in {out}: evaluation.json, per_category.csv, sheet.jpg",
         highlight=False,
         soft_wrap=True,
     )

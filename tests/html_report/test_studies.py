@@ -1,9 +1,10 @@
-"""What a report says of a study, and of a training."""
+"""What a report says of a study, a training and an evaluation."""
 
 import pytest
 
 from tests.studies.test_results import trained
 from xpaste_ray.errors import ConfigError
+from xpaste_ray.evaluation import CategoryScores, Evaluation, Scores
 from xpaste_ray.html_report.blocks import Curves, Figures, Table
 from xpaste_ray.html_report.sections import gather
 from xpaste_ray.html_report.write import write_report
@@ -70,3 +71,34 @@ def test_training_is_told_by_its_losses_and_its_validation(tmp_path):
     losses, precisions = blocks(section(tmp_path, "training"), Curves)
     assert {one.name: one.values for one in losses.series}["mask"] == (0.1, 0.05)
     assert [(one.name, one.values) for one in precisions.series] == [("AP", (25.0,))]
+
+
+def _scores(**told):
+    names = ("ap", "ap50", "ap75", "small", "medium", "large", "rare", "common", "frequent")
+    return Scores(**{name: told.get(name) for name in names})
+
+
+def test_evaluation_is_told_by_bucket_and_by_category_the_worst_first(tmp_path):
+    categories = (
+        CategoryScores(1, "cat", "f", 3, 4, 0.5, 0.6),
+        CategoryScores(2, "dog", "r", 1, 1, 0.25, 0.125),
+        CategoryScores(3, "cup", None, 0, 0, None, None),
+    )
+    found = Evaluation(_scores(ap=0.375, rare=0.25), _scores(ap=0.3625), categories)
+    write_json(tmp_path / "evaluation.json", found.to_json())
+    counts = {"images": {"usable": 4, "rejected": {}}, "objects": 5, "predictions": 9, "federated": False}
+    write_json(
+        tmp_path / "run.json", {"settings": {}, "steps": {}, "versions": {}, "times": [], "counts": counts}
+    )
+    together, by_category = blocks(section(tmp_path, "evaluation"), Table)
+    assert together.rows[0][:2] == ("masks", 37.5) and together.rows[0][7] == 25.0
+    assert together.rows[1][:3] == ("boxes", 36.2, None)
+    assert by_category.rows == (("dog", 2, "r", 1, 1, 25.0, 12.5), ("cat", 1, "f", 3, 4, 50.0, 60.0))
+    assert "Evaluation" in write_report(str(tmp_path)).read_text()
+
+
+def test_damaged_evaluation_is_refused(tmp_path):
+    write_json(tmp_path / "run.json", {"settings": {}, "steps": {}, "versions": {}, "times": []})
+    write_json(tmp_path / "evaluation.json", {"segm": {}})
+    with pytest.raises(ConfigError, match="evaluation.json is damaged"):
+        gather(str(tmp_path))

@@ -63,7 +63,9 @@ def test_detector_that_knows_everything_is_perfect(finished):
     assert [(one.name, one.images, one.instances) for one in found.categories] == [
         ("cat", 70, 70), ("dog", 35, 35), ("cup", 0, 0),
     ]  # fmt: skip
-    assert summary.counts == {"images": 70, "objects": 105, "predictions": 105, "federated": False}
+    assert summary.counts == {
+        "images": {"usable": 70, "rejected": {}}, "objects": 105, "predictions": 105, "federated": False,
+    }  # fmt: skip
     assert sorted(map(int, calls.read_text().split())) == list(range(1, 71))  # each image once
 
 

@@ -189,8 +189,8 @@ def _is_ours(folder: Location) -> bool:
 
 def _unknown(folder: Location) -> str:
     give = (
-        "give what was --out of `xpaste demo`, `pool build`, `compose`, `foregrounds`, `contexts`, `train` "
-        "or `study`, or the folder of a pool or a dataset"
+        "give what was --out of `xpaste demo`, `pool build`, `compose`, `foregrounds`, `contexts`, `train`, "
+        "`evaluate` or `study`, or the folder of a pool or a dataset"
     )
     if not folder.exists():
         return f"{folder} does not exist: {give}"

@@ -11,6 +11,7 @@ from xpaste_ray.html_report.blocks import Chapter, Report, Section
 from xpaste_ray.html_report.composed_samples import composed_samples
 from xpaste_ray.html_report.contexts import contexts
 from xpaste_ray.html_report.duplicates import duplicates
+from xpaste_ray.html_report.evaluated import evaluated
 from xpaste_ray.html_report.funnel import funnel
 from xpaste_ray.html_report.given import Given, find_given
 from xpaste_ray.html_report.instances import samples
@@ -32,6 +33,7 @@ BUILDERS: tuple[Builder, ...] = (
     summary,
     studied,
     trained,
+    evaluated,
     composed_samples,
     funnel,
     score_histograms,

@@ -168,7 +168,7 @@ class _Job:
         write_json(self.run.evaluation_json, found.to_json())
         self.summary.note("evaluate", len(truth.images), time.perf_counter() - began)
         self.summary.counts = {
-            "images": len(truth.images),
+            "images": {"usable": len(truth.images), "rejected": dict(self.backgrounds.rejected)},
             "objects": sum(one.instances for one in found.categories),
             "predictions": len(predictions),
             "federated": truth.is_lvis,
