@@ -129,7 +129,9 @@ def test_run_of_the_command_is_a_detectors_folder_too(tmp_path, discs):
     task, samples = _training(tmp_path, discs("a", 2), "train.iterations=2")
     train_detector(task, samples, None)
     assert Detector(tmp_path).categories == Detector(tmp_path / "detector").categories
-    with pytest.raises(ConfigError, match="--weights: the model folder '.*nowhere' does not exist"):
+    with pytest.raises(
+        ConfigError, match="--weights .*nowhere is not a folder: give the one that a detector"
+    ):
         Detector(tmp_path / "nowhere")
 
 

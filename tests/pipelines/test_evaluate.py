@@ -15,7 +15,8 @@ from xpaste_ray.backgrounds import open_or_index, resolve_source
 from xpaste_ray.config import StageResources
 from xpaste_ray.errors import ConfigError, RunError
 from xpaste_ray.evaluation import read_predictions, truth_of
-from xpaste_ray.pipelines.detect import Detecting, weights_folder
+from xpaste_ray.models.detector_files import saved_folder
+from xpaste_ray.pipelines.detect import Detecting
 from xpaste_ray.pipelines.evaluate import EvaluationRun, evaluate_detector, evaluate_predictions
 from xpaste_ray.pipelines.ray_profile import cluster_nodes
 from xpaste_ray.pipelines.resources import detect_resources
@@ -127,7 +128,7 @@ def test_wrong_weights_are_explained_and_not_traced(tmp_path):
 
 def test_detector_of_a_run_is_found_in_it(tmp_path):
     (tmp_path / "run" / "detector").mkdir(parents=True)
-    assert weights_folder(str(tmp_path / "run")) == weights_folder(str(tmp_path / "run/detector"))
+    assert saved_folder(str(tmp_path / "run"), "--weights") == tmp_path / "run/detector"
 
 
 def test_categories_that_mean_something_else_are_refused(tmp_path):

@@ -8,11 +8,13 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from xpaste_ray.cache import local_copy
 from xpaste_ray.categories import Category
 from xpaste_ray.config.base import Section
 from xpaste_ray.config.train import DetectorSettings
 from xpaste_ray.errors import ConfigError
 from xpaste_ray.models.folders import model_folder, model_name
+from xpaste_ray.storage import locate
 
 DETECTOR_FILE, WEIGHTS_FILE = "detector.json", "model.safetensors"
 WEIGHTS_OPTION = "train.detector.weights"
@@ -73,11 +75,24 @@ def read_card(folder: Path, option: str) -> DetectorCard:
 
 
 def detector_folder(weights: str, option: str) -> Path:
-    """The folder that `weights` means: a detector's, or a run of `xpaste train` that has one. ConfigError."""
-    run = Path(weights) / "detector"
-    if "://" not in weights and (run / DETECTOR_FILE).is_file():
-        weights = str(run)
-    return model_folder(weights, option, DETECTOR_FILE)
+    """The detector in the folder that `weights` means, checked. ConfigError."""
+    return model_folder(str(saved_folder(weights, option)), option, DETECTOR_FILE)
+
+
+def saved_folder(weights: str, option: str) -> Path:
+    """Where a detector's files are on this node, copied from an object store if need be; of a run that made
+    one, its `detector` folder. ConfigError."""
+    try:
+        folder = local_copy(locate(weights)) if "://" in weights else Path(weights)
+    except FileNotFoundError:
+        folder = None
+    if folder is None or not folder.is_dir():
+        raise ConfigError(
+            f"{option} {weights} is not a folder: give the one that a detector was saved to (a path, s3:// "
+            "or gs://)"
+        )
+    own = folder / "detector"
+    return own if own.is_dir() else folder
 
 
 def weights_folder(settings: DetectorSettings) -> Path | None:

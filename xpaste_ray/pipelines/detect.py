@@ -8,16 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from xpaste_ray.backgrounds import Backgrounds
-from xpaste_ray.cache import local_copy
 from xpaste_ray.config import StageResources
-from xpaste_ray.errors import ConfigError, RunError, XPasteError
+from xpaste_ray.errors import RunError, XPasteError
 from xpaste_ray.evaluation import Detections, Detects, Prediction, predictions_of
 from xpaste_ray.evaluation.vocabulary import Unshared, match_categories
 from xpaste_ray.formats.shards import Shard, plan_shards
@@ -25,7 +23,7 @@ from xpaste_ray.pipelines.compose import report_shards, run_shards
 from xpaste_ray.pipelines.figures import StageFigures
 from xpaste_ray.pipelines.job import Progress, Summary
 from xpaste_ray.runs import made_by, open_parquet, read_json, write_json, write_parquet
-from xpaste_ray.storage import Location, locate
+from xpaste_ray.storage import Location
 from xpaste_ray.worker import prepare_worker
 
 LoadDetector = Callable[[str, str], Detects]
@@ -51,24 +49,8 @@ def load_detector(weights: str, device: str) -> Detects:
     """The detector of this package."""
     from xpaste_ray.models.detector import Detector  # it loads torch
 
-    detector: Detects = Detector(weights_folder(weights), device)
+    detector: Detects = Detector(weights, device)
     return detector
-
-
-def weights_folder(weights: str) -> Path:
-    """Where a detector's files are on this node, copied from an object store if need be; of a run that made
-    one, its `detector` folder. ConfigError."""
-    try:
-        folder = local_copy(locate(weights)) if "://" in weights else Path(weights)
-    except FileNotFoundError:
-        folder = None
-    if folder is None or not folder.is_dir():
-        raise ConfigError(
-            f"--weights {weights} is not a folder: give the one that a detector was saved to (a path, s3:// "
-            "or gs://)"
-        )
-    own = folder / "detector"
-    return own if own.is_dir() else folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ from xpaste_ray.evaluation.sheet import draw_sheet
 from xpaste_ray.evaluation.tables import per_category_csv
 from xpaste_ray.evaluation.vocabulary import some_names
 from xpaste_ray.fingerprints import hash_file, hash_stream
+from xpaste_ray.models.detector_files import detector_folder, saved_folder
 from xpaste_ray.models.folders import model_name
-from xpaste_ray.pipelines.detect import Detecting, LoadDetector, detect, load_detector, weights_folder
+from xpaste_ray.pipelines.detect import Detecting, LoadDetector, detect, load_detector
 from xpaste_ray.pipelines.job import Progress, Summary, finish
 from xpaste_ray.pipelines.resources import detect_resources
 from xpaste_ray.pipelines.steps import Step, chain
@@ -44,6 +45,7 @@ from xpaste_ray.storage import Location, locate
 
 _ALGORITHM = 1  # raised when the code changes what it makes of the same predictions, or of the same weights
 _JPEG_QUALITY = 90
+WEIGHTS_OPTION = "--weights"
 
 
 class EvaluationRun:
@@ -81,7 +83,9 @@ def evaluate_detector(
     weights: a folder, here or in an object store. load: what opens it, in each actor. ConfigError before
     anything starts if something cannot work; RunError if it cannot go on.
     """
-    name = model_name(weights, weights_folder(weights))
+    if load is load_detector:
+        detector_folder(weights, WEIGHTS_OPTION)  # it is refused before Ray starts
+    name = model_name(weights, saved_folder(weights, WEIGHTS_OPTION))
     if "://" not in weights:
         weights = str(Path(weights).absolute())  # actors may stand elsewhere
     steps = chain(
