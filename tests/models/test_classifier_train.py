@@ -14,7 +14,7 @@ from xpaste_ray.errors import ConfigError, RowError, RunError, StorageError
 from xpaste_ray.models import classifier_train
 from xpaste_ray.models.cam import activation_centre_yx
 from xpaste_ray.models.classifier import open_classifier
-from xpaste_ray.models.classifier_train import learning_rate, mean_average_precision, train
+from xpaste_ray.models.classifier_train import mean_average_precision, train
 from xpaste_ray.models.resnet import new_resnet
 from xpaste_ray.models.segment_picture import in_square
 from xpaste_ray.models.shared_norm import SharedBatchNorm2d
@@ -243,13 +243,6 @@ def test_mean_average_precision_is_of_the_categories_that_are_there():
     scores = np.array([[0.9, 0.1, 0.5], [0.5, 0.8, 0.5], [0.1, 0.2, 0.5]])
     assert mean_average_precision(truth, scores) == pytest.approx(((1 + 2 / 3) / 2 + 1) / 2)
     assert mean_average_precision(np.zeros((2, 3), bool), scores[:2]) is None
-
-
-def test_rate_rises_in_the_first_tenth_and_falls_to_nothing():
-    rates = [learning_rate(step, 100, 1.0) for step in range(101)]
-    assert rates[0] == pytest.approx(0.1) and rates[9] == rates[10] == 1.0
-    assert rates[55] == pytest.approx(0.5) and rates[100] == pytest.approx(0)
-    assert learning_rate(0, 1, 1.0) == 1.0
 
 
 def _epochs(*told):
