@@ -40,7 +40,8 @@ def test_after_a_refusal_others_hear_the_same_and_no_replica_is_asked():
     found, reached, last = statuses(["/v1/compose"] * 4, full=True, lasts_s=7.2)
     assert found == [(429, "7")] * 4
     assert reached == ["/v1/compose"]
-    assert last.json()["request_id"] == "abc" and last.json()["status"] == 429
+    assert last.json()["request_id"] == last.headers["X-Request-ID"] == "abc"
+    assert last.json()["status"] == 429
 
 
 def test_other_paths_are_asked_for_as_ever():

@@ -596,9 +596,9 @@ def _rate_and_cost(server):
 def test_a_request_that_takes_too_long_is_told_to_come_again(server, client):
     """Our own 503, which a proxy must not turn into another."""
     body = {"count": 15, "size": 2048}
-    with concurrent.futures.ThreadPoolExecutor(24) as threads:
+    with concurrent.futures.ThreadPoolExecutor(60) as threads:
         found = list(
-            threads.map(lambda seed: client.post("/v1/compose", json=body | {"seed": seed}), range(24))
+            threads.map(lambda seed: client.post("/v1/compose", json=body | {"seed": seed}), range(60))
         )
     late = [answer for answer in found if answer.status_code != 200]
     assert late and {answer.status_code for answer in late} <= {503, 429}

@@ -9,6 +9,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from xpaste_ray.serve.guard import safe_request_id
 from xpaste_ray.serve.problems import QUEUE_SECONDS, problem_response, too_many
 
 MOST_S = 0.5
@@ -30,7 +31,9 @@ class Relief:
         now = time.monotonic()
         if scope["path"] == self._path and now < self._until:
             told = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-            response = problem_response(too_many(self._empty - now), told.decode("latin-1")[:128])
+            request_id = safe_request_id(told.decode("latin-1"))
+            response = problem_response(too_many(self._empty - now), request_id)
+            response.headers["X-Request-ID"] = request_id
             await response(scope, receive, send)
             return
 
