@@ -1,7 +1,6 @@
 """A run and a dataset of 100,000 rows: made of columns, as making them by images would take an hour."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,16 +115,24 @@ def _sample(index, rng, rle, categories):
     )
 
 
+# A process of its own asks: a child that is forked from this one begins with this one's memory.
+_MEASURED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024**2)
+"""
+
+
 def report_of(place: Path) -> tuple[float, float, dict, float]:
     """Seconds, GiB, JSON, and MB of the page, of the command in a process of its own. The seconds are those
     of its cores: whatever else runs, they bound what it takes alone."""
-    process = subprocess.Popen([Path(sys.executable).with_name("xpaste"), "report", place])
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
+    xpaste = Path(sys.executable).with_name("xpaste")
+    command = [sys.executable, "-c", _MEASURED, xpaste, "report", place]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, memory = map(float, done.stdout.split())
     told = json.loads((place / "report.json").read_text())
-    size = (place / "report.html").stat().st_size / 1e6
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024**2, told, size
+    return seconds, memory, told, (place / "report.html").stat().st_size / 1e6
 
 
 def figures(told: dict) -> dict[str, float]:
