@@ -4,7 +4,8 @@ import socket
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+import torchvision
+from safetensors.torch import load_file, save_file
 from torch import distributed
 from torch.multiprocessing import spawn
 
@@ -21,7 +22,7 @@ from xpaste_ray.training.opening import open_samples
 
 TINY = (
     "compose.copy_rule=none", "compose.canvas.size_hw=[64, 64]", "compose.canvas.scale=[1, 1]",
-    "train.detector={arch: resnet18_fpn, side_px: 64}", "train.batch=4", "train.warm_up=2",
+    "train.detector={arch: resnet18_fpn, side_px: 64, weights: null}", "train.batch=4", "train.warm_up=2",
     "train.iterations=4", "train.learning_rate=0.001", "train.threads=1",
     "train.dtype=float32", "train.checkpoint_every=2", "train.light.probability=0",
 )  # fmt: skip
@@ -162,6 +163,20 @@ def test_pasted_objects_teach_no_box_or_mask_where_that_is_switched_off(tmp_path
     assert not _same({name: begun[name] for name in names}, ends["true"][0])
     loss = {"pasted_mask_loss": "loss_mask", "pasted_box_loss": "loss_box_reg"}[option]
     assert ends["false"][1][loss] == 0 < ends["true"][1][loss]
+
+
+def test_body_that_comes_with_weights_keeps_its_normalisation_to_the_end(tmp_path, discs):
+    (tmp_path / "body").mkdir()
+    body = torchvision.models.resnet18(weights=None).state_dict()
+    save_file(body, tmp_path / "body" / "model.safetensors")
+    task, samples = _training(tmp_path, discs("a", 4), f"train.detector.weights={tmp_path / 'body'}")
+    train_detector(task, samples, None)
+    end = _weights(task)
+    for name, value in body.items():
+        rests = ".bn" in name or name.startswith(("bn1", "conv1", "layer1")) or "downsample.1" in name
+        if rests and "num_batches" not in name:
+            assert torch.equal(end[f"backbone.body.{name}"], value), name
+    assert not torch.equal(end["backbone.body.layer4.1.conv2.weight"], body["layer4.1.conv2.weight"])
 
 
 def test_divergence_says_what_to_change(tmp_path, discs):

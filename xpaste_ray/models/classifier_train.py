@@ -35,8 +35,7 @@ from xpaste_ray.models.classifier_files import (
     card_text,
     weights_folder,
 )
-from xpaste_ray.models.device import usable_device
-from xpaste_ray.models.processes import gathered, rank, wait_for_all, world_size
+from xpaste_ray.models.processes import gathered, prepare_process, rank, wait_for_all, world_size
 from xpaste_ray.models.rates import learning_rate, set_rate
 from xpaste_ray.models.resnet import load_body, new_resnet
 from xpaste_ray.models.segment_picture import in_square
@@ -48,6 +47,7 @@ from xpaste_ray.models.training_files import (
     restore_optimizer,
     save_tensors,
     under,
+    whole_folder,
     write_file,
 )
 from xpaste_ray.models.training_images import TrainingImages, batches, epoch_order, split, varied
@@ -61,7 +61,6 @@ from xpaste_ray.models.training_record import (
     record_of,
 )
 from xpaste_ray.rng import int_seed_for
-from xpaste_ray.storage import aside_of
 
 _LAST, _BEST = "last.safetensors", "best.safetensors"
 
@@ -90,10 +89,7 @@ def train(task: TrainingTask, images: TrainingImages, device: str = "cpu") -> Tr
     or the weights are another network's, and RunError if it diverges, in every process; StorageError, in one
     of them, if an image that it has to read is gone.
     """
-    torch.set_num_threads(task.settings.train_threads)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    if torch.device(usable_device(device)).type == "cuda":
-        torch.cuda.set_device(device)  # what the group talks through, too
+    prepare_process(device, task.settings.train_threads)
     with ThreadPoolExecutor(task.settings.train_threads) as threads:
         training = _Training(task, images, device, threads)
         while not has_ended(training.record.epochs, task.settings.epochs, task.settings.patience):
@@ -317,13 +313,8 @@ def _chunks(numbers: Sequence[int]) -> list[Sequence[int]]:
 
 
 def _finish(task: TrainingTask, record: TrainingRecord) -> None:
-    """Write the classifier's folder aside and rename it."""
-    aside = aside_of(task.folder)
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    shutil.copyfile(task.work / _BEST, aside / WEIGHTS_FILE)
-    (aside / CLASSIFIER_FILE).write_text(card_text(task.card), encoding="utf-8")
-    (aside / PLOT_FILE).write_bytes(plot_png(record))
-    (aside / TRAINING_FILE).write_text(record.text(), encoding="utf-8")
-    shutil.rmtree(task.folder, ignore_errors=True)
-    aside.rename(task.folder)
+    with whole_folder(task.folder) as folder:
+        shutil.copyfile(task.work / _BEST, folder / WEIGHTS_FILE)
+        (folder / CLASSIFIER_FILE).write_text(card_text(task.card), encoding="utf-8")
+        (folder / PLOT_FILE).write_bytes(plot_png(record))
+        (folder / TRAINING_FILE).write_text(record.text(), encoding="utf-8")

@@ -10,7 +10,6 @@ never stopped, and the number of processes changes rounding only.
 """
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,9 +40,8 @@ from xpaste_ray.models.detector_record import (
     curves_png,
     record_of,
 )
-from xpaste_ray.models.device import usable_device
 from xpaste_ray.models.precision import computing_in
-from xpaste_ray.models.processes import gathered, rank, wait_for_all, world_size
+from xpaste_ray.models.processes import gathered, prepare_process, rank, wait_for_all, world_size
 from xpaste_ray.models.rates import learning_rate, set_rate
 from xpaste_ray.models.training_files import (
     load_tensors,
@@ -52,9 +50,9 @@ from xpaste_ray.models.training_files import (
     restore_optimizer,
     save_tensors,
     under,
+    whole_folder,
     write_file,
 )
-from xpaste_ray.storage import aside_of
 from xpaste_ray.training.samples import TrainingSamples
 
 WINDOW = 20
@@ -91,10 +89,7 @@ def train_detector(
             f"train.batch is {task.settings.batch} and {world_size()} processes train: give a batch that "
             "they can share equally, or another resources.train.actors"
         )
-    torch.set_num_threads(task.settings.threads)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    if torch.device(usable_device(device)).type == "cuda":
-        torch.cuda.set_device(device)  # what the group talks through, too
+    prepare_process(device, task.settings.threads)
     training = _Training(task, samples, validation, device)
     training.run()
     if rank() == 0:
@@ -145,7 +140,8 @@ class _Training:
     def _step(self, iteration: int, batch: Batch) -> dict[str, float]:
         numbers, images, targets = batch
         settings = self._task.settings
-        self._begin(numbers)
+        for sampler in keyed_samplers(self.network):
+            sampler.numbers = numbers
         rate = learning_rate(iteration - 1, settings.iterations, settings.learning_rate, settings.warm_up)
         set_rate(self._optimizer, rate)
         shown = [image.to(self._device, non_blocking=True) / 255 for image in images]
@@ -167,13 +163,6 @@ class _Training:
         self._optimizer.step()
         self.average.update_parameters(self.network)
         return {name: float(value.detach()) for name, value in losses.items()}
-
-    def _begin(self, numbers: Sequence[int]) -> None:
-        self._parallel.train()
-        if self._task.settings.detector.weights:
-            rest_body(self.network)
-        for sampler in keyed_samplers(self.network):
-            sampler.numbers = numbers
 
     def _averaged(
         self, averages: Sequence[torch.Tensor], current: Sequence[torch.Tensor], count: torch.Tensor | int
@@ -261,14 +250,9 @@ def _parts(images: Sequence[TruthImage]) -> list[Sequence[TruthImage]]:
 
 
 def _finish(task: DetectorTask, training: _Training) -> None:
-    """Write the detector's folder aside and rename it."""
-    aside = aside_of(task.folder)
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     weights = {name: value.cpu() for name, value in training.average.module.state_dict().items()}
-    save_tensors(weights, aside / WEIGHTS_FILE)
-    (aside / DETECTOR_FILE).write_text(card_text(task.card), encoding="utf-8")
-    (aside / TRAINING_FILE).write_text(training.record.text(), encoding="utf-8")
-    (aside / CURVES_FILE).write_bytes(curves_png(training.record))
-    shutil.rmtree(task.folder, ignore_errors=True)
-    aside.rename(task.folder)
+    with whole_folder(task.folder) as folder:
+        save_tensors(weights, folder / WEIGHTS_FILE)
+        (folder / DETECTOR_FILE).write_text(card_text(task.card), encoding="utf-8")
+        (folder / TRAINING_FILE).write_text(training.record.text(), encoding="utf-8")
+        (folder / CURVES_FILE).write_bytes(curves_png(training.record))

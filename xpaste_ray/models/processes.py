@@ -2,9 +2,21 @@
 
 from typing import Any, TypeVar
 
+import torch
 from torch import distributed
 
+from xpaste_ray.models.device import usable_device
+
 T = TypeVar("T")
+
+
+def prepare_process(device: str, threads: int) -> None:
+    """What a process does before it trains: its threads are a number, and kernels are chosen the same way
+    each time. ConfigError if torch cannot use the device."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    if torch.device(usable_device(device)).type == "cuda":
+        torch.cuda.set_device(device)  # what the group talks through, too
 
 
 def world_size() -> int:
