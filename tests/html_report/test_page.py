@@ -99,7 +99,7 @@ def test_click_shows_provenance_and_escape_hides_it(tab, written):
     assert tab.value(shown)
     told = tab.value("document.querySelector('dialog').innerText")
     assert "a photo of a single banana" in told and "candidate id" in told
-    assert tab.value("document.querySelector('dialog img').naturalWidth") > 0
+    tab.until("document.querySelector('dialog img').naturalWidth > 0")  # it is decoded after the click
     tab.key("Escape")
     tab.until("!document.querySelector('dialog').open")
     assert tab.complaints == []
