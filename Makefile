@@ -44,6 +44,7 @@ bench: setup
 	$(BIN)/python benchmarks/segment.py
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/mini_lvis_study.py --work runs/mini-lvis
 	$(BIN)/python benchmarks/tables.py
 
 lock:

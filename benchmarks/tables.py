@@ -4,6 +4,7 @@ python benchmarks/tables.py
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +23,7 @@ def table(script: str) -> str:
     lines += _steps(result.get("steps", []))
     lines += _study(result.get("study", []))
     lines += _fronts(result.get("fronts", {}))
+    lines += _arms(result.get("arms", {}))
     machine = result["environment"]
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}"
     source = f"[benchmarks/results/{script}.json](benchmarks/results/{script}.json)"
@@ -97,6 +99,37 @@ def _fronts(fronts: dict[str, dict[str, Any]]) -> list[str]:
         f"| {front['overload']['peak']['images_per_s']:.0f} |"
         for name, front in fronts.items()
     ]
+
+
+def _arms(arms: dict[str, dict[str, Any]]) -> list[str]:
+    """A study's: mask AP in %, mean and standard deviation over the seeds, and what rare ones gain."""
+    if not arms:
+        return []
+    buckets = {
+        "segm.ap": "mask AP",
+        "segm.rare": "rare",
+        "segm.common": "common",
+        "segm.frequent": "frequent",
+    }
+    head = [
+        "",
+        f"| arm | {' | '.join(buckets.values())} | rare, gained | its 95 % interval |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return head + [
+        f"| {name} | {_scores(arm, buckets)} | {_gained(arm['segm.rare'])} |" for name, arm in arms.items()
+    ]
+
+
+def _scores(arm: dict[str, Any], keys: Iterable[str]) -> str:
+    return " | ".join(f"{100 * arm[key]['mean']:.1f} ± {100 * arm[key]['std']:.1f}" for key in keys)
+
+
+def _gained(rare: dict[str, Any]) -> str:
+    told = rare["difference"]
+    if told is None:
+        return "- | -"
+    return f"{100 * told['mean']:+.1f} | {100 * told['low']:+.1f} to {100 * told['high']:+.1f}"
 
 
 def with_tables(readme: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xpaste_ray.studies import difference, summary
+from xpaste_ray.studies import difference, half_interval, summary
 
 
 def test_spread_is_the_samples_standard_deviation():
@@ -14,6 +14,13 @@ def test_spread_is_the_samples_standard_deviation():
 def test_one_seed_has_no_spread_and_no_seed_no_mean():
     assert summary([0.3]).std is None
     assert summary([]).mean is None
+
+
+def test_interval_of_an_arm_is_students():
+    assert half_interval(summary([0.30, 0.32, 0.37])) == pytest.approx(
+        4.303 * (0.0026 / 2 / 3) ** 0.5, abs=1e-5
+    )
+    assert half_interval(summary([0.3])) is None
 
 
 def test_difference_is_paired_by_seed():

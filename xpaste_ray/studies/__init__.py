@@ -2,7 +2,15 @@
 
 from xpaste_ray.studies.files import load_study, study_descriptions, study_names
 from xpaste_ray.studies.results import ArmResults, StudyResults, TrainedOnce, results_of
-from xpaste_ray.studies.statistics import MEASURES, Difference, Measure, Summary, difference, summary
+from xpaste_ray.studies.statistics import (
+    MEASURES,
+    Difference,
+    Measure,
+    Summary,
+    difference,
+    half_interval,
+    summary,
+)
 
 __all__ = [
     "MEASURES",
@@ -13,6 +21,7 @@ __all__ = [
     "Summary",
     "TrainedOnce",
     "difference",
+    "half_interval",
     "load_study",
     "results_of",
     "study_descriptions",

@@ -70,7 +70,14 @@ def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Diffe
         return None
     told = summary([arm[seed] - baseline[seed] for seed in seeds])
     assert told.mean is not None
-    if told.std is None:
+    half = half_interval(told)
+    if half is None:
         return Difference(told.n, told.mean, None, None)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, told.n - 1)) * told.std / math.sqrt(told.n)
     return Difference(told.n, told.mean, told.mean - half, told.mean + half)
+
+
+def half_interval(told: Summary) -> float | None:
+    """How far from it the true mean may be, with `CONFIDENCE` and by Student's t; None for one value."""
+    if told.std is None:
+        return None
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, told.n - 1)) * told.std / math.sqrt(told.n)
