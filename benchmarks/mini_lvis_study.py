@@ -2,7 +2,7 @@
 
 python benchmarks/mini_lvis_study.py --work DIR [--at-once 2]
 
-Makes the material (`mini_lvis_material.py`), runs the study `mini_lvis/study.yaml`, five arms times three
+Makes the material (`mini_lvis_material.py`), runs the study `mini_lvis/study.yaml`, seven arms times three
 seeds, and measures the pools: how many instances of X-Paste's are invalid (`pool_validity.py`),
 and how many masks of EM-Paste's are the true ones. Each part is kept in DIR, and the same command goes on.
 """
