@@ -67,3 +67,10 @@ def test_plots_are_of_what_there_is_and_the_same_bytes_each_time():
     assert all_of_them == study_plots(results(real=rare))
     for data in all_of_them.values():
         assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).std() > 0
+
+
+def test_a_training_that_was_judged_once_is_seen_in_the_plot():
+    """A single point has no line; left of the legend, C0's blue is the arm's."""
+    data = study_plots(results(real={0: trained(0.3, validated=((600, 0.16),))}))["validation.png"]
+    left = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :500]
+    assert (left == (180, 119, 31)).all(axis=2).any()

@@ -88,7 +88,7 @@ def curves_png(record: DetectorRecord) -> bytes:
         told = name.removeprefix("loss_").replace("_", " ")
         losses.plot(at, [one.losses[name] for one in record.windows], linewidth=0.8, label=told)
     losses.set(xlabel="iteration", ylabel="loss", yscale="log")
-    losses.legend(fontsize="small")
+    losses.legend(fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))  # the lines fill it
     if record.validated:
         _draw_precisions(figure.add_subplot(1, 2, 2), record)
     data = io.BytesIO()

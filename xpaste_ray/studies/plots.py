@@ -60,7 +60,9 @@ def _curves(results: StudyResults) -> bytes:
             for _, one in sorted(arm.trained.items()):
                 shown = [(at, 100 * ap) for at, ap in one.validated if ap is not None]
                 if shown:
-                    axes.plot(*zip(*shown, strict=True), color=f"C{number % 10}", label=label, linewidth=1)
+                    axes.plot(
+                        *zip(*shown, strict=True), ".-", color=f"C{number % 10}", label=label, linewidth=1
+                    )
                     label = None
         axes.set(xlabel="iteration", ylabel="mask AP of validation, %", ylim=(0, None))
         axes.legend(fontsize="small")
