@@ -1,6 +1,7 @@
 """Charts: where values lie, and texts that could be markup."""
 
 import re
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,16 @@ def test_cells_of_a_heat_map_keep_their_places():
 def test_curves_leave_out_what_is_not_known():
     svg = curves_svg(Curves("t", "x", "y", (1, 2, 3), (Series("a", (1.0, None, 3.0)),)))
     assert len(numbers(svg, "circle", "cx")) == 2
+
+
+def test_every_series_has_a_colour_that_the_page_knows():
+    """The eighth has one of its own; the ninth has the first's again."""
+    style = (files("xpaste_ray.html_report") / "page.css").read_text()
+    svg = curves_svg(Curves("t", "x", "y", (1, 2), tuple(Series(str(n), (n, n)) for n in range(9))))
+    used = re.findall(r'<polyline class="(l\d+)"', svg)
+    assert used == [f"l{n}" for n in (*range(8), 0)]
+    assert all(f".{name} {{ stroke: var(--c{name[1:]}); }}" in style for name in used)
+    assert style.count("--c7: #") == 2  # by day and in the dark
 
 
 @pytest.mark.parametrize(

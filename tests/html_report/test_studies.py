@@ -10,7 +10,7 @@ from xpaste_ray.html_report.sections import gather
 from xpaste_ray.html_report.write import write_report
 from xpaste_ray.models.detector_record import DetectorRecord, Validated, Window
 from xpaste_ray.runs import write_json
-from xpaste_ray.studies import results_of
+from xpaste_ray.studies import TrainedOnce, results_of
 
 
 def section(folder, key):
@@ -26,7 +26,10 @@ def blocks(section, kind):
 @pytest.fixture
 def study(tmp_path):
     arms = {
-        "real": {0: trained(0.30, validated=((20, 0.1),)), 1: trained(0.32, validated=((20, 0.2),))},
+        "real": {
+            0: trained(0.30, validated=((20, 0.1), (40, 0.3))),
+            1: trained(0.32, validated=((20, 0.2), (40, 0.5))),
+        },
         "pasted": {0: trained(0.31), 1: trained(0.35)},
     }
     results = results_of("tiny", "A title", (0, 1), "real", arms)
@@ -44,11 +47,34 @@ def test_study_is_told_by_means_and_differences(study):
 
 def test_validation_of_a_study_is_the_mean_over_seeds(study):
     (curves,) = blocks(section(study, "study"), Curves)
-    assert curves.xs == (20.0,)
+    assert curves.xs == (20.0, 40.0)
     assert {one.name: one.values for one in curves.series} == {
-        "real": (pytest.approx(15),),
-        "pasted": (None,),
+        "real": (pytest.approx(15), pytest.approx(40)),
+        "pasted": (None, None),
     }
+
+
+def write_study(folder, **arms):
+    write_json(folder / "study.json", results_of("tiny", "A title", (0,), "real", arms).to_json({}))
+    return folder
+
+
+def test_trainings_that_were_judged_once_have_no_curve(tmp_path):
+    write_study(tmp_path, real={0: trained(0.30, validated=((40, 0.3),))})
+    assert blocks(section(tmp_path, "study"), Curves) == []
+
+
+def test_masks_and_boxes_are_told_apart(tmp_path):
+    boxes = TrainedOnce("arms/x/seed-0", {"segm": {"ap": 0.3}, "bbox": {"ap": 0.4}}, ())
+    write_study(tmp_path, real={0: boxes})
+    masks, boxes = blocks(section(tmp_path, "study"), Table)
+    assert [one.name for one in masks.columns] == ["arm", "mask AP"] and masks.rows == (("real", "30.0"),)
+    assert [one.name for one in boxes.columns] == ["arm", "box AP"] and boxes.rows == (("real", "40.0"),)
+
+
+def test_study_has_no_empty_summary_before_it(study):
+    (chapter,) = gather(str(study)).chapters
+    assert [one.key for one in chapter.sections] == ["study"]
 
 
 def test_page_of_a_study_is_written(study):

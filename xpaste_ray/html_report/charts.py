@@ -1,6 +1,7 @@
 """Charts as SVG that takes its colours from the page, so that they are right in the dark, too.
 
-Series number n has the class fn where it is filled, and ln where it is a line.
+Series number n has the class fn where it is filled, and ln where it is a line; after the last of `COLOURS`
+they begin anew.
 """
 
 import math
@@ -13,11 +14,18 @@ import numpy as np
 from xpaste_ray.html_report.blocks import Curves, HeatMap, Histogram, Mark, Spreads
 from xpaste_ray.html_report.numbers import short
 
+COLOURS = 8  # --c0 to --c7 of page.css
+
 _WIDTH, _HEIGHT = 520, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 18, 40
 _ROW_PX, _NAMES_PX = 22, 150
 _HEAT_PX = 240
 _MOST_LETTERS = 22
+
+
+def colour_of(number: int) -> int:
+    """Which colour a chart's series of this number has."""
+    return number % COLOURS
 
 
 def histogram_svg(block: Histogram) -> str:
@@ -34,7 +42,7 @@ def histogram_svg(block: Histogram) -> str:
             left, right = frame.x(low), frame.x(high)
             top, bottom = frame.y(base[place] + values[place]), frame.y(base[place])
             box = (left, top, max(right - left - 0.6, 0.6), max(bottom - top, 0.8))
-            parts.append(_rect(f"f{number}", box, hint))
+            parts.append(_rect(f"f{colour_of(number)}", box, hint))
         base += values
     parts += [part for mark in block.marks for part in _mark(frame, mark)]
     return _svg(block.title, parts)
@@ -57,8 +65,8 @@ def curves_svg(block: Curves) -> str:
         pairs = zip(block.xs, one.values, strict=True)
         points = [(frame.x(x), frame.y(y)) for x, y in pairs if y is not None]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline class="l{number}" points="{path}"/>')
-        parts += [_dot(f"f{number}", point, 2.6) for point in points]
+        parts.append(f'<polyline class="l{colour_of(number)}" points="{path}"/>')
+        parts += [_dot(f"f{colour_of(number)}", point, 2.6) for point in points]
     return _svg(block.title, parts)
 
 

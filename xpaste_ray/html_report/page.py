@@ -88,7 +88,8 @@ def _legend(block: Block) -> Sequence[tuple[int, str]]:
     """Numbers of colours with their names; nothing where there is one alone."""
     match block:
         case Histogram() | Curves() if len(block.series) > 1:
-            return [(number, one.name) for number, one in enumerate(block.series) if any(one.values)]
+            named = [(number, one.name) for number, one in enumerate(block.series) if any(one.values)]
+            return [(charts.colour_of(number), name) for number, name in named]
         case Spreads():
             return list(enumerate(("realised", "expected")))
     return []

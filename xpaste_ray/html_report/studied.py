@@ -1,6 +1,6 @@
 """What a study found: its arms, their means and spreads, and how they differ from the baseline."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from xpaste_ray.errors import ConfigError
@@ -32,37 +32,56 @@ def _blocks(told: Mapping[str, Any]) -> Iterator[Block]:
     arms, seeds = told["arms"], told["seeds"]
     done = sum(len(arm["runs"]) for arm in arms)
     yield Figures((Figure("arms", len(arms)), Figure("trainings", done, f"of {len(arms) * len(seeds)}")))
-    titles = {one["key"]: one["title"] for one in told["measures"]}
-    columns = tuple(Column(name, "text") for name in ("arm", *titles.values()))
-    means = tuple(
-        (arm["name"], *(mean_text(Summary(**arm["summary"][key])) for key in titles)) for arm in arms
-    )
     spread = f"Mean ± sample standard deviation over seeds ({', '.join(map(str, seeds))})."
-    yield Table("Average precision, %", columns, means, spread)
-    rows = tuple(
-        (arm["name"], *(_difference(arm["difference"].get(key)) for key in titles))
-        for arm in arms
-        if arm["name"] != told["baseline"]
-    )
-    if told["baseline"] is not None and rows:
-        one = "Of one seed: no interval can be told."
-        note = one if len(seeds) == 1 else "Paired by seed, with Student's t-interval, 95 %."
-        yield Table(f"Differences from {told['baseline']}", columns, rows, note)
+    one = "Of one seed: no interval can be told."
+    paired = one if len(seeds) == 1 else "Paired by seed, with Student's t-interval, 95 %."
+    others = [arm for arm in arms if arm["name"] != told["baseline"]]
+    for what, measures in _by_kind(told["measures"]):
+        yield _table(f"{what}: average precision, %", measures, arms, _mean_cell, spread)
+        if told["baseline"] is not None and others:
+            yield _table(
+                f"{what}: differences from {told['baseline']}", measures, others, _difference_cell, paired
+            )
     yield from _curves(arms)
 
 
-def _difference(told: Mapping[str, Any] | None) -> str:
+def _by_kind(measures: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, list[Mapping[str, str]]]]:
+    """Masks and boxes apart: all columns side by side are wider than a page."""
+    for kind, what in (("segm", "Masks"), ("bbox", "Boxes")):
+        if found := [one for one in measures if one["key"].startswith(f"{kind}.")]:
+            yield what, found
+
+
+def _table(
+    title: str,
+    measures: Iterable[Mapping[str, str]],
+    arms: Iterable[Mapping[str, Any]],
+    cell: Callable[[Mapping[str, Any], str], str],
+    note: str,
+) -> Table:
+    """A row an arm, a column a measure."""
+    columns = (Column("arm", "text"), *(Column(one["title"], "text") for one in measures))
+    rows = tuple((arm["name"], *(cell(arm, one["key"]) for one in measures)) for arm in arms)
+    return Table(title, columns, rows, note)
+
+
+def _mean_cell(arm: Mapping[str, Any], key: str) -> str:
+    return mean_text(Summary(**arm["summary"][key]))
+
+
+def _difference_cell(arm: Mapping[str, Any], key: str) -> str:
+    told = arm["difference"].get(key)
     return difference_text(Difference(**told) if told else None)
 
 
 def _curves(arms: list[Mapping[str, Any]]) -> Iterator[Curves]:
-    """Mask AP of validation by iteration: means over the seeds that have it."""
+    """Mask AP of validation by iteration: means over the seeds that have it. One point is no curve."""
     found = {
         arm["name"]: [(at, ap) for run in arm["runs"] for at, ap in run["validated"] if ap is not None]
         for arm in arms
     }
     at = sorted({one for pairs in found.values() for one, _ in pairs})
-    if at:
+    if len(at) > 1:
         series = tuple(
             Series(name, tuple(_mean([100 * ap for one, ap in pairs if one == x]) for x in at))
             for name, pairs in found.items()

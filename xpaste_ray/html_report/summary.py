@@ -11,9 +11,12 @@ from xpaste_ray.html_report.given import Given
 from xpaste_ray.html_report.record import Made
 
 
-def summary(given: Given) -> Section:
+def summary(given: Given) -> Section | None:
+    """None for what has its figures in a section of its own, such as a study."""
     figures = (*_of_pool(given), *_of_contexts(given), *_of_dataset(given), *_of_run(given))
     note = "" if given.is_finished else "The run is not finished: this is what is there so far."
+    if not figures and not note:
+        return None
     return Section("summary", "Summary", (Figures(figures),), note)
 
 
