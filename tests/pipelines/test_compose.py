@@ -187,7 +187,10 @@ def test_what_a_worker_meets_is_told_as_an_error_not_as_a_trace(made, plans, tmp
     changed.write_bytes(changed.read_bytes()[:-2] + b"??")
     os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that the index is not made again
     replaced = [*command[:2], "--backgrounds", photos, *command[4:], "--out", tmp_path / "b"]
-    for arguments, named in ((foreign, "which"), (replaced, f"{changed.name} has changed")):
+    for arguments, named in (
+        (foreign, "render it with the pool that it was planned with"),
+        (replaced, f"{changed.name} has changed"),
+    ):
         error = _xpaste("compose", *arguments, code=2)
         assert named in error and "Traceback" not in error and error.count("error:") == 1
 
