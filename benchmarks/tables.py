@@ -4,10 +4,12 @@ python benchmarks/tables.py
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from xpaste_ray.studies import Difference, Summary
+from xpaste_ray.studies.tables import difference_text, mean_text
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -111,25 +113,19 @@ def _arms(arms: dict[str, dict[str, Any]]) -> list[str]:
         "segm.common": "common",
         "segm.frequent": "frequent",
     }
-    head = [
-        "",
-        f"| arm | {' | '.join(buckets.values())} | rare, gained | its 95 % interval |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    return head + [
-        f"| {name} | {_scores(arm, buckets)} | {_gained(arm['segm.rare'])} |" for name, arm in arms.items()
+    titles = ("arm", *buckets.values(), "rare, gained [95 % interval]")
+    return ["", f"| {' | '.join(titles)} |", "|---|---|---|---|---|---|"] + [
+        f"| {name} | {' | '.join(_mean(arm[key]) for key in buckets)} | {_gained(arm['segm.rare'])} |"
+        for name, arm in arms.items()
     ]
 
 
-def _scores(arm: dict[str, Any], keys: Iterable[str]) -> str:
-    return " | ".join(f"{100 * arm[key]['mean']:.1f} ± {100 * arm[key]['std']:.1f}" for key in keys)
+def _mean(told: dict[str, Any]) -> str:
+    return mean_text(Summary(told["n"], told["mean"], told["std"]))
 
 
-def _gained(rare: dict[str, Any]) -> str:
-    told = rare["difference"]
-    if told is None:
-        return "- | -"
-    return f"{100 * told['mean']:+.1f} | {100 * told['low']:+.1f} to {100 * told['high']:+.1f}"
+def _gained(told: dict[str, Any]) -> str:
+    return difference_text(Difference(**told["difference"])) if told["difference"] else "-"
 
 
 def with_tables(readme: str) -> str:

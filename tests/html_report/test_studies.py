@@ -23,6 +23,11 @@ def blocks(section, kind):
     return [one for one in section.blocks if isinstance(one, kind)]
 
 
+def write_study(folder, seeds=(0,), **arms):
+    write_json(folder / "study.json", results_of("tiny", "A title", seeds, "real", arms).to_json({}))
+    return folder
+
+
 @pytest.fixture
 def study(tmp_path):
     arms = {
@@ -32,9 +37,7 @@ def study(tmp_path):
         },
         "pasted": {0: trained(0.31), 1: trained(0.35)},
     }
-    results = results_of("tiny", "A title", (0, 1), "real", arms)
-    write_json(tmp_path / "study.json", results.to_json({}))
-    return tmp_path
+    return write_study(tmp_path, (0, 1), **arms)
 
 
 def test_study_is_told_by_means_and_differences(study):
@@ -52,11 +55,6 @@ def test_validation_of_a_study_is_the_mean_over_seeds(study):
         "real": (pytest.approx(15), pytest.approx(40)),
         "pasted": (None, None),
     }
-
-
-def write_study(folder, **arms):
-    write_json(folder / "study.json", results_of("tiny", "A title", (0,), "real", arms).to_json({}))
-    return folder
 
 
 def test_trainings_that_were_judged_once_have_no_curve(tmp_path):
